@@ -1,0 +1,333 @@
+"""Events: what has happened to a run.  Stored for ever, so fields are only ever added, with defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from headway.core.plan import Json
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt or a run did not succeed.  `code` is stable; see docs/reference/errors."""
+
+    code: str
+    message: str
+    retryable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A resolved call: what would be done, exactly.
+
+    `version` and `schema` are the plugin's version and the digest of the action's input schema, as
+    registered when the call was resolved.  `permission` is the wire number of `Permission`.
+    """
+
+    plugin: str
+    action: str
+    params: dict[str, Json] = field(default_factory=dict)
+    permission: int = 1
+    version: str = ""
+    schema: str = ""
+    idempotent: bool = False
+    time_range: dict[str, Json] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What travels on a route."""
+
+    id: str
+    type: str
+    body: Json = None
+    source: str = ""
+
+
+# The run ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """A run exists.  `plan` is the digest of its plan; `parent` the attempt that started it, or ""."""
+
+    run: str
+    tenant: str
+    plan: str
+    workflow: str
+    inputs: dict[str, Json]
+    requester: str
+    mode: str
+    at_ms: int
+    parent: str = ""
+    depth: int = 0
+    deadline_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Paused:
+    by: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    by: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Nothing new begins; the run waits for changes in flight and then ends with `status`."""
+
+    status: str
+    failure: Failure | None
+    at_ms: int
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last event of a run.  Steps that are not final yet are cancelled by it."""
+
+    status: str
+    output: Json
+    failure: Failure | None
+    at_ms: int
+
+
+# Steps --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A turn may be dispatched as soon as `reason` no longer holds; given up at `until_ms` unless 0."""
+
+    step: str
+    turn: int
+    call: Call
+    reason: str
+    until_ms: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gated:
+    """A person must decide before this exact call is dispatched.  `digest` seals `call`."""
+
+    step: str
+    turn: int
+    attempt: int
+    gate: str
+    call: Call
+    digest: str
+    text: str
+    expires_ms: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A running attempt asks a person (RequestApproval)."""
+
+    step: str
+    gate: str
+    permission: int
+    text: str
+    context: Json
+    expires_ms: int
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A gate was decided: approved, rejected or expired.  `grant` is set when a call may follow."""
+
+    gate: str
+    step: str
+    decision: str
+    by: str
+    comment: str
+    at_ms: int
+    grant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """Intent: this attempt is about to be delivered.  A non-empty `grant` is spent by this event."""
+
+    step: str
+    turn: int
+    attempt: int
+    call: Call
+    deadline_ms: int
+    at_ms: int
+    grant: str = ""
+    alive_until_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Redelivered:
+    """The attempt is out again: `again` is 1 when it is delivered once more (it was never seen, or
+    repeating it is harmless), 0 when its plugin still works on it."""
+
+    step: str
+    turn: int
+    attempt: int
+    reason: str
+    deadline_ms: int
+    at_ms: int
+    again: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Beaten:
+    """A sign of life from the current attempt."""
+
+    step: str
+    turn: int
+    attempt: int
+    alive_until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RetryScheduled:
+    """The attempt failed or was lost; another follows at `until_ms`."""
+
+    step: str
+    turn: int
+    attempt: int
+    failure: Failure
+    until_ms: int
+    at_ms: int
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A change may or may not have happened: the step is now *unknown*."""
+
+    step: str
+    turn: int
+    attempt: int
+    failure: Failure
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The step is done."""
+
+    step: str
+    turn: int
+    attempt: int
+    output: Json
+    at_ms: int
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCompleted:
+    """One turn of a message-driven step is done; `state` is what it keeps for the next one."""
+
+    step: str
+    turn: int
+    attempt: int
+    state: Json
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The step's last attempt failed; `status` is failed, partial or skipped, as its policy says."""
+
+    step: str
+    turn: int
+    attempt: int
+    failure: Failure
+    status: str
+    at_ms: int
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    step: str
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The step's gate was rejected, or expired: the call never happened."""
+
+    step: str
+    gate: str
+    reason: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Scattered:
+    """The step stands for one instance per item from now on."""
+
+    step: str
+    items: list[Json]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """All instances of a scattered step are final; `output` lists theirs in order."""
+
+    step: str
+    status: str
+    output: list[Json]
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A message reached the inbox of `step`."""
+
+    step: str
+    message: Message
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """A late, doubled or stale report; recorded, and without effect."""
+
+    step: str
+    turn: int
+    attempt: int
+    what: str
+    at_ms: int
+
+
+Event = (
+    Submitted
+    | Paused
+    | Resumed
+    | Ending
+    | Finished
+    | Queued
+    | Gated
+    | Asked
+    | Decided
+    | Dispatched
+    | Redelivered
+    | Beaten
+    | RetryScheduled
+    | Lost
+    | Completed
+    | TurnCompleted
+    | Failed
+    | Skipped
+    | Rejected
+    | Scattered
+    | Gathered
+    | Delivered
+    | Ignored
+)

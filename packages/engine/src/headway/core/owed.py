@@ -1,0 +1,91 @@
+"""owed: what the world still has to do for a run, from its state alone.  It may ask too much, never too little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from headway.core.plan import Permission
+from headway.core.run import AtGate, Delayed, Granted, Ready, Run, Running, State, Unknown
+
+STOPPING = frozenset({"attempt_timeout", "attempt_silent"})
+"""Failures after which the plugin may still be at work, and is asked to stop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Send the current attempt of `step` to its plugin."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """Find out what became of the current attempt of `step`."""
+
+    step: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ask a plugin to abandon an attempt that nobody waits for any more."""
+
+    attempt_id: str
+
+
+Effect = Deliver | Probe | Stop
+
+
+def owed(run: Run, *, steps: Iterable[str] | None = None, recovered: bool = False) -> list[Effect]:
+    """The effects owed for `steps` (all active ones when None).
+
+    recovered: the run was just folded from its journal, so attempts that are out may or may not have
+    been delivered: they are owed a question, not a delivery.
+    """
+    over = run.phase in ("ending", "finished")
+    effects: list[Effect] = []
+    for step in list(run.active) if steps is None or over else steps:
+        match run.states.get(step):
+            case Running() as state if over and state.call.permission == Permission.READ:
+                effects.append(Stop(run.attempt_id(step, state.turn, state.tries.attempt)))
+            case Running():
+                effects.append(Probe(step) if recovered else Deliver(step))
+            case Unknown() as state:
+                if state.failure.code in STOPPING:
+                    effects.append(Stop(run.attempt_id(step, state.turn, state.tries.attempt)))
+                effects.append(Probe(step))
+            case Delayed() as state if state.failure.code in STOPPING:
+                effects.append(Stop(run.attempt_id(step, state.turn, state.tries.attempt)))
+            case _:
+                pass
+    return effects
+
+
+def wake_ms(run: Run, steps: Iterable[str] | None = None) -> int:
+    """The earliest moment at which `steps` (all active ones when None) want a Wake, or 0.
+
+    Gates and the run's own deadline count when `steps` is None.
+    """
+    moments: list[int] = []
+    for step in run.active if steps is None else steps:
+        moments.append(_wake_of(run, run.states.get(step)))
+    if steps is None:
+        moments.append(run.deadline_ms)
+        moments += [gate.expires_ms for gate in run.gates.values()]
+    return min((moment for moment in moments if moment), default=0)
+
+
+def _wake_of(run: Run, state: State | None) -> int:
+    match state:
+        case Running():
+            if state.alive_until_ms:
+                return min(state.deadline_ms, state.alive_until_ms)
+            return state.deadline_ms
+        case Delayed() | Ready():
+            return state.until_ms
+        case Granted():
+            return state.grant.expires_ms
+        case AtGate(gate=gate):
+            return run.gates[gate].expires_ms if gate in run.gates else 0
+        case _:
+            return 0

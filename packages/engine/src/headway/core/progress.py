@@ -1,0 +1,393 @@
+"""What follows: how a run goes on by itself once something has happened to it.
+
+A `Progress` is one decision being made.  It emits events, folds each at once, and looks at what
+they touch until nothing follows any more.  It works on the run it is given.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from headway.core import events as e
+from headway.core.evolve import evolve
+from headway.core.gates import APPROVAL, sealed_form
+from headway.core.plan import (
+    EACH_ITEMS_MAX,
+    WORKFLOW,
+    Act,
+    Ask,
+    Compute,
+    Json,
+    Mode,
+    OnFailure,
+    Permission,
+    Step,
+    origin,
+)
+from headway.core.run import (
+    Delayed,
+    Final,
+    Grant,
+    Granted,
+    Idle,
+    Ready,
+    Run,
+    Running,
+    Spread,
+    Tally,
+    Tries,
+    Unknown,
+)
+from headway.core.triggers import verdict
+from headway.core.world import CannotEvaluate, Facts, World
+
+TARGET_WAIT_MS = 60_000
+"""How long a turn waits for a plugin that is away before the attempt counts as failed."""
+
+LOSSES_MAX = 5
+"""How often a turn is tried, or an attempt delivered, again after being lost with its plugin."""
+
+LOSS_DELAY_MS = 200
+
+INBOX_MESSAGES_MAX = 10_000
+
+NO_SLOT = "no slot is free in pool"
+
+
+class Progress:
+    """One decision about `run` in `world`; `events` is what it came to."""
+
+    def __init__(self, run: Run, world: World) -> None:
+        self.run = run
+        self.world = world
+        self.events: list[e.Event] = []
+        self._todo: deque[str] = deque()
+        self._held: dict[str, int] = {}
+
+    def emit(self, event: e.Event) -> None:
+        """Let something happen."""
+        self.events.append(event)
+        evolve(self.run, event)
+
+    # Looking at steps that have not begun ---------------------------------------------------------
+
+    def look_at_all(self) -> None:
+        """Look at every step of the plan that has not begun."""
+        states = self.run.states
+        self._todo.extend(
+            id for id in self.run.plan.by_id if id not in states or isinstance(states[id], Idle | Spread)
+        )
+
+    def settle(self) -> list[e.Event]:
+        """Begin what may begin, skip what never can, end what is over; return all events."""
+        run = self.run
+        while self._todo:
+            step = self._todo.popleft()
+            if run.phase == "open":
+                self._look(step)
+        if run.phase == "open" and run.left == 0:
+            self._succeed()
+        elif run.phase == "ending" and not run.changes_in_flight():
+            assert run.ending is not None
+            self._finish(run.ending.status, None, run.ending.failure)
+        return self.events
+
+    def _look(self, step: str) -> None:
+        run, state = self.run, self.run.states.get(step)
+        if isinstance(state, Spread):
+            if state.left == 0:
+                self._gather(step, state)
+            return
+        if state is not None and not isinstance(state, Idle):
+            return
+        spec = run.spec(step)
+        parents = run.plan.parents[step]
+        match verdict(spec.trigger, run.tallies.get(step) or Tally(), len(parents)):
+            case "never":
+                self.final(e.Skipped(step, self._why_never(parents), self.world.now_ms), step)
+            case "ready" if not spec.on_message:
+                self._begin(step, spec)
+            case "ready":
+                self._next_turn(step, spec, state)
+
+    def _why_never(self, parents: tuple[str, ...]) -> str:
+        ended = [f"{p} {self.run.step_status(p)}" for p in parents if isinstance(self.run.states.get(p), Final)]
+        return f"its trigger rule cannot be satisfied: {', '.join(ended)}"
+
+    def _next_turn(self, step: str, spec: Step, idle: object) -> None:
+        turn = idle.turn if isinstance(idle, Idle) else 0
+        if self.run.inbox.get(step):
+            self._work(step, spec, turn + 1)
+            return
+        sources = self.run.plan.sources_of.get(step, frozenset())
+        if sources and all(isinstance(self.run.states.get(source), Final) for source in sources):
+            output = self.run.memory.get(step)
+            self.final(e.Completed(step, 0, 0, output, self.world.now_ms), step)
+
+    def _begin(self, step: str, spec: Step) -> None:
+        try:
+            if spec.when is not None and not self._holds(spec.when, step):
+                self.final(e.Skipped(step, "its condition is false", self.world.now_ms), step)
+            elif spec.each is not None:
+                self._scatter(step, spec)
+            else:
+                self._work(step, spec, 1)
+        except CannotEvaluate as error:
+            self.fail(step, 1, 0, e.Failure("expression_failed", str(error), False))
+
+    def _holds(self, condition: str, step: str) -> bool:
+        value = self.world.evaluate(condition, self.scope(step))
+        if not isinstance(value, bool):
+            raise CannotEvaluate(f"'when' must be true or false, it is {value!r}")
+        return value
+
+    def _scatter(self, step: str, spec: Step) -> None:
+        items = self.world.evaluate(spec.each, self.scope(step))
+        if not isinstance(items, list) or len(items) > EACH_ITEMS_MAX:
+            raise CannotEvaluate(f"'for_each' must be a list of at most {EACH_ITEMS_MAX} items")
+        self.emit(e.Scattered(step, items, self.world.now_ms))
+        for index in range(len(items)):
+            if self.run.phase != "open":
+                return
+            instance = f"{step}[{index}]"
+            try:
+                self._work(instance, spec, 1)
+            except CannotEvaluate as error:
+                self.fail(instance, 1, 0, e.Failure("expression_failed", str(error), False))
+        self._todo.append(step)
+
+    def _gather(self, step: str, spread: Spread) -> None:
+        finals = [self.run.states[f"{step}[{index}]"] for index in range(spread.count)]
+        found = {final.status for final in finals if isinstance(final, Final)}
+        if found <= {"completed"}:
+            status = "completed"
+        elif found & {"completed", "partial"}:
+            status = "partial"
+        else:
+            status = "rejected" if "rejected" in found else "failed" if "failed" in found else "skipped"
+        output = [final.output if isinstance(final, Final) else None for final in finals]
+        self.final(e.Gathered(step, status, output, self.world.now_ms), step)
+
+    def scope(self, step: str) -> dict[str, Json]:
+        """What the templates of `step` may mention."""
+        run = self.run
+        steps: dict[str, Json] = {}
+        for id in run.plan.by_id:
+            state = run.states.get(id)
+            final = state if isinstance(state, Final) else None
+            steps[id] = {
+                "status": run.step_status(id),
+                "output": final.output if final else None,
+                "error": final.failure.message if final and final.failure else None,
+            }
+        scope: dict[str, Json] = {
+            "inputs": run.inputs,
+            "steps": steps,
+            "execution": {
+                "id": run.id,
+                "workflow": run.workflow,
+                "requester": run.requester,
+                "started_ms": run.submitted_ms,
+            },
+            "now": self.world.now_ms,
+        }
+        base = origin(step)
+        if base != step:
+            index = int(step[len(base) + 1 : -1])
+            scope |= {"item": run.items[base][index], "index": index}
+        if run.inbox.get(step):
+            message = run.inbox[step][0]
+            scope["message"] = {"id": message.id, "type": message.type, "body": message.body}
+        return scope
+
+    # Doing a turn ---------------------------------------------------------------------------------
+
+    def _work(self, step: str, spec: Step, turn: int) -> None:
+        """Begin a turn; raises CannotEvaluate."""
+        match spec.work:
+            case Compute(value):
+                output = self.world.evaluate(value, self.scope(step))
+                self.final(e.Completed(step, turn, 0, output, self.world.now_ms), step)
+            case Ask(text, permission):
+                shown = str(self.world.evaluate(text, self.scope(step)))
+                call = e.Call(APPROVAL, step, {"text": shown}, int(permission))
+                self._gate(step, turn, 1, call, shown)
+            case Act():
+                self.offer(step, turn, Tries(), self._resolve(step, spec.work))
+
+    def _resolve(self, step: str, work: Act) -> e.Call:
+        params = work.params
+        if work.templated:
+            params = self.world.evaluate(params, self.scope(step))
+        elif not params and self.run.inbox.get(step):
+            body = self.run.inbox[step][0].body
+            params = body if isinstance(body, dict) else {"body": body}
+        if not params:
+            return e.Call(work.plugin, work.action)
+        span = self.world.span(params, self.world.now_ms)
+        return e.Call(work.plugin, work.action, params, time_range=span)
+
+    def offer(self, step: str, turn: int, tries: Tries, call: e.Call) -> None:
+        """Take a resolved call as far as it can go now: to a queue, a gate, or out."""
+        run, world = self.run, self.world
+        facts = world.action(run.tenant, call.plugin, call.action)
+        if isinstance(facts, e.Failure):
+            self.fail(step, turn, tries.attempt, facts)
+            return
+        if facts.unavailable:
+            self._queue(step, turn, call, facts.unavailable, world.now_ms + TARGET_WAIT_MS)
+            return
+        call = e.Call(
+            call.plugin,
+            call.action,
+            call.params,
+            facts.permission,
+            facts.version,
+            facts.schema,
+            facts.idempotent,
+            call.time_range,
+        )
+        manual = Mode.MANUAL in (run.mode, world.mode) and call.plugin != WORKFLOW
+        if facts.permission > Permission.READ or manual:
+            self._gate(step, turn, tries.attempt, call, f"{call.action} by {call.plugin}")
+        elif not self._room(step):
+            self._queue(step, turn, call, f"{NO_SLOT} '{run.spec(step).pool}'", 0)
+        else:
+            self._dispatch(step, turn, tries.attempt, call, facts, None)
+
+    def offer_granted(self, step: str) -> None:
+        """Dispatch an approved call if nothing has changed since; else ask again."""
+        run, world, state = self.run, self.world, self.run.states[step]
+        assert isinstance(state, Granted)
+        call, grant = state.call, state.grant
+        facts = world.action(run.tenant, call.plugin, call.action)
+        if isinstance(facts, e.Failure):
+            self.fail(step, state.turn, state.tries.attempt, facts)
+            return
+        if facts.unavailable and world.now_ms <= grant.expires_ms:
+            return  # The grant waits with the step; its expiry bounds the wait.
+        registered = (facts.permission, facts.version, facts.schema)
+        form = sealed_form(run, step=step, turn=state.turn, call=call, expires_ms=grant.expires_ms)
+        same = registered == (call.permission, call.version, call.schema) and world.seal(form) == grant.digest
+        if not same or world.now_ms > grant.expires_ms:
+            # What was approved is not what would be done now, or no longer: a person looks again.
+            self.offer(step, state.turn, state.tries, call)
+        elif self._room(step):
+            self._dispatch(step, state.turn, state.tries.attempt, call, facts, grant)
+
+    def _room(self, step: str) -> bool:
+        spec = self.run.spec(step)
+        held = self._held.get(spec.pool, 0)
+        if self.world.free(spec.pool) - held < spec.slots:
+            return False
+        self._held[spec.pool] = held + spec.slots
+        return True
+
+    def _queue(self, step: str, turn: int, call: e.Call, reason: str, until_ms: int) -> None:
+        state = self.run.states.get(step)
+        if isinstance(state, Ready) and state.reason == reason:
+            return
+        if isinstance(state, Ready) and state.until_ms:
+            until_ms = state.until_ms
+        self.emit(e.Queued(step, turn, call, reason, until_ms, self.world.now_ms))
+
+    def _gate(self, step: str, turn: int, attempt: int, call: e.Call, text: str) -> None:
+        run, now_ms = self.run, self.world.now_ms
+        expires_ms = now_ms + self.world.approval_ttl_ms
+        digest = self.world.seal(sealed_form(run, step=step, turn=turn, call=call, expires_ms=expires_ms))
+        self.emit(
+            e.Gated(step, turn, attempt, self.gate_id(), call, digest, text, expires_ms, now_ms)
+        )
+
+    def gate_id(self) -> str:
+        """The id of the run's next gate."""
+        return f"apr-{self.run.id.removeprefix('run-')}-{self.run.gate_count + 1}"
+
+    def _dispatch(
+        self, step: str, turn: int, attempt: int, call: e.Call, facts: Facts, grant: Grant | None
+    ) -> None:
+        # The rule of the house: no change leaves without a grant for exactly this call.
+        assert grant is not None or call.permission == Permission.READ
+        spec, now_ms = self.run.spec(step), self.world.now_ms
+        deadline_ms = now_ms + (facts.timeout_ms or spec.timeout_ms)
+        alive_ms = now_ms + spec.liveness_ms if spec.liveness_ms else 0
+        grant_id = grant.id if grant else ""
+        self.emit(e.Dispatched(step, turn, attempt, call, deadline_ms, now_ms, grant_id, alive_ms))
+
+    # How a turn ends ------------------------------------------------------------------------------
+
+    def final(self, event: e.Event, step: str) -> None:
+        """Emit an event that makes `step` final, and look at whoever waits for it."""
+        self.emit(event)
+        base = origin(step)
+        if base != step:
+            self._todo.append(base)
+            return
+        self._todo.extend(edge.child for edge in self.run.plan.children[step])
+        self._todo.extend(route.target for route in self.run.plan.routes_from.get(step, ()))
+
+    def again(self, step: str) -> None:
+        """Look at a step once more when this decision settles."""
+        self._todo.append(step)
+
+    def deliver(self, step: str, message: e.Message) -> None:
+        """Put a message into an inbox; one for a step that is over is dropped."""
+        if not isinstance(self.run.states.get(step), Final):
+            self.emit(e.Delivered(step, message, self.world.now_ms))
+            self._todo.append(step)
+
+    def fail(self, step: str, turn: int, attempt: int, failure: e.Failure, *, by: str = "") -> None:
+        """An attempt failed for good: retry if the policy leaves one, else end the step as it says."""
+        run, now_ms, spec = self.run, self.world.now_ms, self.run.spec(step)
+        state = run.states.get(step)
+        failures = state.tries.failures if isinstance(state, Ready | Granted | Running | Unknown) else 0
+        tried = isinstance(state, Ready | Granted | Running)
+        if tried and failure.retryable and failures + 1 < spec.retry.attempts and run.phase != "ending":
+            until_ms = now_ms + spec.retry.wait_ms(failures + 1)
+            self.emit(e.RetryScheduled(step, turn, attempt, failure, until_ms, now_ms))
+            return
+        status = {OnFailure.PARTIAL: "partial", OnFailure.SKIP: "skipped"}.get(spec.on_failure, "failed")
+        self.final(e.Failed(step, turn, attempt, failure, status, now_ms, by), step)
+        if spec.on_failure is OnFailure.FAIL and run.phase in ("open", "paused"):
+            told = e.Failure(failure.code, f"step '{step}' failed: {failure.message}", False)
+            self.emit(e.Ending("failed", told, now_ms))
+
+    def lose(self, step: str, state: Running, reason: str, *, code: str = "attempt_lost") -> None:
+        """Nobody can tell what became of an attempt."""
+        now_ms, tries = self.world.now_ms, state.tries
+        failure = e.Failure(code, reason)
+        if state.call.permission > Permission.READ:
+            self.emit(e.Lost(step, state.turn, tries.attempt, failure, now_ms))
+        elif tries.losses < LOSSES_MAX and self.run.phase != "ending":
+            until_ms = now_ms + LOSS_DELAY_MS * 2**tries.losses if tries.losses else now_ms
+            self.emit(
+                e.RetryScheduled(step, state.turn, tries.attempt, failure, until_ms, now_ms, lost=True)
+            )
+        else:
+            self.fail(step, state.turn, tries.attempt, failure)
+
+    def retry(self, step: str, state: Delayed) -> None:
+        """Start the next attempt of a delayed turn."""
+        spec = self.run.spec(step)
+        tries = Tries(state.tries.attempt + 1, state.tries.failures, state.tries.losses)
+        assert isinstance(spec.work, Act)
+        try:
+            self.offer(step, state.turn, tries, self._resolve(step, spec.work))
+        except CannotEvaluate as error:
+            self.fail(step, state.turn, tries.attempt, e.Failure("expression_failed", str(error), False))
+
+    # How a run ends -------------------------------------------------------------------------------
+
+    def _succeed(self) -> None:
+        run = self.run
+        try:
+            output = self.world.evaluate(run.plan.outputs, self.scope("")) if run.plan.outputs else None
+        except CannotEvaluate as error:
+            self._finish("failed", None, e.Failure("expression_failed", f"outputs: {error}", False))
+            return
+        self._finish("succeeded", output, None)
+
+    def _finish(self, status: str, output: Json, failure: e.Failure | None) -> None:
+        self.emit(e.Finished(status, output, failure, self.world.now_ms))
+
+

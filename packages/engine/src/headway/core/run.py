@@ -1,0 +1,267 @@
+"""A run: the fold of its events, and the states its steps can be in.
+
+A `Run` is an accumulator.  It is owned by one caller and changed by `evolve` alone; everything else
+reads it.  What a step has not begun yet has no entry in `states`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from headway.core.events import Call, Ending, Failure, Finished, Message
+from headway.core.plan import Json, Permission, Plan, Step, origin
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """Which attempt of a turn this is, and how many before it failed or were lost."""
+
+    attempt: int = 1
+    failures: int = 0
+    losses: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The single-use permission for one exact call."""
+
+    id: str
+    digest: str
+    expires_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """May be dispatched once `reason` no longer holds."""
+
+    turn: int
+    tries: Tries
+    call: Call
+    reason: str
+    until_ms: int
+    status = "queued"
+
+
+@dataclass(frozen=True, slots=True)
+class AtGate:
+    turn: int
+    tries: Tries
+    call: Call
+    gate: str
+    status = "gated"
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """Approved, and not dispatched yet."""
+
+    turn: int
+    tries: Tries
+    call: Call
+    grant: Grant
+    status = "queued"
+
+
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """The last attempt failed or was lost; the next one starts at `until_ms`."""
+
+    turn: int
+    tries: Tries
+    failure: Failure
+    until_ms: int
+    status = "retry_wait"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """Dispatched, and not reported.  `deliveries` counts how often the attempt was sent."""
+
+    turn: int
+    tries: Tries
+    call: Call
+    grant: Grant | None
+    started_ms: int
+    deadline_ms: int
+    alive_until_ms: int
+    deliveries: int = 1
+    status = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """A change that may or may not have happened; its attempt may still report."""
+
+    turn: int
+    tries: Tries
+    call: Call
+    grant: Grant | None
+    failure: Failure
+    deliveries: int
+    status = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Stands for its instances, of which `left` are not final."""
+
+    count: int
+    left: int
+    status = "running"
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """A message-driven step between two turns."""
+
+    turn: int
+    status = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """completed, partial, skipped, rejected or failed."""
+
+    status: str
+    output: Json = None
+    failure: Failure | None = None
+    reason: str = ""
+    attempt: int = 0
+
+
+State = Ready | AtGate | Granted | Delayed | Running | Unknown | Spread | Idle | Final
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """An open gate.  A *question* was raised by a running attempt and dispatches nothing."""
+
+    id: str
+    step: str
+    permission: int
+    digest: str
+    text: str
+    requested_ms: int
+    expires_ms: int
+    question: bool = False
+    context: Json = None
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many parents of a step have ended, and how."""
+
+    finished: int = 0
+    accepted: int = 0
+    succeeded: int = 0
+    failed: int = 0
+
+
+@dataclass(slots=True)
+class Run:
+    """The state of one run.
+
+    phase: new, open, paused, ending or finished.
+    active: steps that are neither pending, idle nor final, in the order in which they became so.
+    in_use: slots held, by pool.
+    left: steps (instances included) that are not final.
+    length: number of events folded so far.
+    """
+
+    plan: Plan
+    id: str = ""
+    tenant: str = ""
+    workflow: str = ""
+    plan_digest: str = ""
+    requester: str = ""
+    mode: str = ""
+    inputs: dict[str, Json] = field(default_factory=dict)
+    parent: str = ""
+    depth: int = 0
+    submitted_ms: int = 0
+    deadline_ms: int = 0
+    length: int = 0
+    phase: str = "new"
+    ending: Ending | None = None
+    finished: Finished | None = None
+    states: dict[str, State] = field(default_factory=dict)
+    active: dict[str, None] = field(default_factory=dict)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    items: dict[str, list[Json]] = field(default_factory=dict)
+    inbox: dict[str, deque[Message]] = field(default_factory=dict)
+    memory: dict[str, Json] = field(default_factory=dict)
+    gates: dict[str, Gate] = field(default_factory=dict)
+    decided: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, bool] = field(default_factory=dict)
+    in_use: dict[str, int] = field(default_factory=dict)
+    gate_count: int = 0
+    ignored_count: int = 0
+    left: int = 0
+    rejections: int = 0
+
+    def spec(self, step: str) -> Step:
+        """The plan's step behind `step`, which may be an instance."""
+        return self.plan.by_id[origin(step)]
+
+    def knows(self, step: str) -> bool:
+        """Whether such a step, or instance, exists."""
+        base = origin(step)
+        if base == step:
+            return step in self.plan.by_id
+        return step in self.states
+
+    def status(self) -> str:
+        """The status people see: queued, running, waiting_approval, paused, ending, or how it ended."""
+        match self.phase:
+            case "new":
+                return "queued"
+            case "finished":
+                assert self.finished is not None
+                return self.finished.status
+            case "open":
+                return "waiting_approval" if self.gates else "running"
+            case phase:
+                return phase
+
+    def step_status(self, step: str) -> str:
+        """The status of a step; one that its run's end overtook is cancelled."""
+        state = self.states.get(step)
+        if isinstance(state, Final):
+            return state.status
+        if self.phase == "finished":
+            return "cancelled"
+        return "pending" if state is None else state.status
+
+    def changes_in_flight(self) -> bool:
+        """Whether an attempt of a change is out, or its fate unknown."""
+        return any(
+            isinstance(state, Running | Unknown) and state.call.permission > Permission.READ
+            for state in map(self.states.__getitem__, self.active)
+        )
+
+    def attempt_id(self, step: str, turn: int, attempt: int) -> str:
+        """The id under which an attempt travels: ``run/step/turn/attempt``."""
+        return f"{self.id}/{step}/{turn}/{attempt}"
+
+    def copy(self) -> Run:
+        """An independent run in the same state."""
+        twin = Run(plan=self.plan)
+        for name in Run.__slots__:
+            value = getattr(self, name)
+            if isinstance(value, dict):
+                value = dict(value)
+            setattr(twin, name, value)
+        twin.tallies = {
+            step: Tally(t.finished, t.accepted, t.succeeded, t.failed) for step, t in self.tallies.items()
+        }
+        twin.inbox = {step: deque(messages) for step, messages in self.inbox.items()}
+        return twin
+
+
+def parse_attempt_id(id: str) -> tuple[str, str, int, int] | None:
+    """(run, step, turn, attempt) of an attempt id, or None when it is not one."""
+    parts = id.split("/")
+    if len(parts) != 4 or not (parts[2].isdigit() and parts[3].isdigit()):
+        return None
+    return parts[0], parts[1], int(parts[2]), int(parts[3])

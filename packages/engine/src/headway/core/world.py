@@ -1,0 +1,49 @@
+"""The world as a decision sees it: time, what is registered, and how values are computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from headway.core.events import Failure
+from headway.core.plan import Json, Mode
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is registered about an action.  `unavailable` says why no call can be taken now, or ""."""
+
+    permission: int = 1
+    version: str = ""
+    schema: str = ""
+    idempotent: bool = False
+    timeout_ms: int = 0
+    unavailable: str = ""
+
+
+class CannotEvaluate(Exception):
+    """A template has no value in this scope; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Everything a decision may know beside the run.
+
+    evaluate: the value of a template tree in a scope; raises CannotEvaluate.
+    seal: the digest of a sealed form.
+    action: Facts of (tenant, plugin, action), or the Failure that calling it would be.
+    free: free slots of a pool.
+    span: the time range that params like ``start: -1h`` mean at a moment, or None.
+    mode: the engine-wide mode; the stricter of it and the run's applies.
+    Units: milliseconds.
+    """
+
+    now_ms: int
+    evaluate: Callable[[Json, Mapping[str, Json]], Json]
+    seal: Callable[[dict[str, Json]], str]
+    action: Callable[[str, str, str], Facts | Failure]
+    free: Callable[[str], int]
+    span: Callable[[Mapping[str, Json], int], dict[str, Json] | None] = lambda params, now_ms: None
+    mode: str = Mode.GUIDED
+    approval_ttl_ms: int = 30 * 60_000
+    other_person_required: bool = False
