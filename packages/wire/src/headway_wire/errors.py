@@ -1,7 +1,7 @@
 """The one tree of errors, and the one table that says how each kind leaves a process.
 
-Three kinds, by who must act: the caller (`Refused`), the world (`Unavailable`), or us (`Broken`).  Every error
-carries a stable `code`, a headline, and all problems that were found, never only the first.
+Three kinds, by who must act: the caller (`Refused`), the world (`Unavailable`), or us (`Broken`).  Every
+error carries a stable `code`, a headline, and all problems that were found, never only the first.
 
 Standard library only: the rules of the engine import this module.
 """
@@ -55,8 +55,8 @@ class Problem:
 class HeadwayError(Exception):
     """The root.  Raise one of the kinds below, never this class.
 
-    `code` is stable and has a page in docs/reference/errors/; give one when a caller would act on it, else the
-    kind's own code stands.  `facts` are plain JSON values for programs; nothing secret belongs there.
+    `code` is stable and has a page in docs/reference/errors/; give one when a caller would act on it, else
+    the kind's own code stands.  `facts` are plain JSON values for programs; nothing secret belongs there.
     """
 
     kind: ClassVar[str] = "error"

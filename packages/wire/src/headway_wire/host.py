@@ -1,7 +1,8 @@
 """A gRPC server of JSON methods, for engines and plugins alike.
 
-A method is an async function of the request's bytes; a stream is an async function of a `ServedStream`.  Errors
-of our tree leave as their gRPC status; anything else leaves as INTERNAL without its text, and is logged here.
+A method is an async function of the request's bytes; a stream is an async function of a `ServedStream`.
+Errors of our tree leave as their gRPC status; anything else leaves as INTERNAL without its text, and is
+logged here.
 
 Source: plugin protocol, sections 2.2 and 2.8.
 """
@@ -20,12 +21,12 @@ import grpc.aio
 
 from headway_wire.codec import MESSAGE_BYTES_MAX
 from headway_wire.errors import Broken, Conflict, HeadwayError
+from headway_wire.status import CODE_KEY
 
 log = logging.getLogger(__name__)
 
 STOP_GRACE_S = 5.0
 STATUS_TEXT_CHARS_MAX = 2_000  # a status travels in headers, percent-encoded; peers limit those to 8 KiB
-CODE_KEY = "headway-code"  # trailing metadata: our stable error code, for peers that know it
 CONCURRENT_CALLS_MAX = 10_000
 
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -40,7 +41,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who calls: metadata (lower-case keys, text values only), the peer's address, seconds until the deadline."""
+    """Who calls: metadata (lower-case keys, text only), the peer's address, seconds until the deadline."""
 
     metadata: Mapping[str, str]
     peer: str
@@ -56,8 +57,8 @@ class ServedStream:
 
     async def read(self) -> bytes | None:
         """The next message of the client; None when it has sent its last."""
-        message = await self._context.read()
-        return message if isinstance(message, bytes) else None
+        message: object = await self._context.read()
+        return message if isinstance(message, bytes) else None  # else the end-of-stream mark
 
     async def write(self, message: bytes) -> None:
         """Send one message; returns when the transport has taken it."""
@@ -147,7 +148,7 @@ def _unary(path: str, method: Method) -> Callable[..., Awaitable[bytes]]:
     async def answer(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
             return await method(body, _caller(context))
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - becomes the call's status
             await _abort(path, error, context)
 
     return answer
@@ -157,7 +158,7 @@ def _stream(path: str, stream: Stream) -> Callable[..., Awaitable[None]]:
     async def talk(_requests: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         try:
             await stream(ServedStream(context, _caller(context)))
-        except (Exception, asyncio.CancelledError) as error:
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - becomes the call's status
             await _abort(path, error, context)
 
     return talk

@@ -2,6 +2,7 @@
 
 Source: plugin protocol, sections 2.1, 4, 5 and 16.  `Message.decode` and `.encode` read and write them.
 """
+# ruff: noqa: RUF012 - the defaults of a msgspec structure are copied for each of them
 
 from __future__ import annotations
 

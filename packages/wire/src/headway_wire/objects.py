@@ -1,8 +1,8 @@
 """The objects that several messages share, and how a message is read and written.
 
 Reading is tolerant: absent, null and the zero value are alike, unknown fields are ignored, byte fields come
-in either dialect.  Writing names every field.  Field names are those on the wire, except that a byte field with
-JSON inside holds the JSON value itself (`params_json` is an object here and base64 on the wire).
+in either dialect.  Writing names every field.  Field names are those on the wire, except that a byte field
+with JSON inside holds the JSON value itself (`params_json` is an object here and base64 on the wire).
 
 Source: plugin protocol, sections 2.3, 2.4, 6 and 15.
 """
