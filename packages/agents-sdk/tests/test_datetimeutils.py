@@ -9,7 +9,6 @@ from zoneinfo import available_timezones
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from mirastack_sdk import datetimeutils as dt
 
 X = 1775088045678
@@ -60,7 +59,7 @@ def test_every_millisecond_of_a_second_round_trips() -> None:
 
 
 def test_a_naive_datetime_counts_as_local_time() -> None:
-    naive = datetime(2026, 4, 2, 12, 0, 0)
+    naive = datetime(2026, 4, 2, 12, 0, 0)  # noqa: DTZ001  # naive on purpose
 
     assert dt.from_datetime(naive) == int(time.mktime(naive.timetuple())) * 1000
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 import mirastack_sdk.plugin as plugin_module
+import pytest
 from mirastack_sdk.plugin import (
     Action,
     ConfigParam,
@@ -84,11 +83,11 @@ def test_params_in_a_dict_are_required_unless_they_say_otherwise() -> None:
         input_params={
             "id": ParamSchema(type="integer"),
             "kind": ParamSchema(required=False, default="all", enum=["all", "some"]),
-            "raw": {"type": "json", "description": "anything"},
         },
     )
+    raw = Action("y", input_params={"raw": {"type": "json", "description": "anything"}})
 
-    assert [(param.name, param.type, param.required) for param in action.input_params] == [
+    assert [(param.name, param.type, param.required) for param in action.input_params + raw.input_params] == [
         ("id", "integer", True),
         ("kind", "string", False),
         ("raw", "json", True),

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from mirastack_sdk.describe import describe
 from mirastack_sdk.plugin import (
     Action,

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import pytest
-
 from mirastack_sdk.respond import output_json, respond_error, respond_json, respond_map, respond_raw
 
 
@@ -57,7 +56,7 @@ def test_logs_may_be_assigned_afterwards() -> None:
     ("output", "expected"),
     [
         (None, b"{}"),
-        ("", b"{}"),
+        ("", b'""'),
         (b"", b"{}"),
         ({}, b"{}"),
         ([], b"[]"),

@@ -6,11 +6,12 @@
     async def disk_usage(path: str = "/") -> DiskUsage:
         "How full a file system is.  Use this when a disk alert fires."
 
-The schema comes from the hints, the description from the docstring's first paragraph; what callers send is converted
-and what the function returns is checked.  A class works the same way: derive it from `Agent` and mark its methods with
-this module's `action`.  Functions and methods may be sync; those run in a thread.
+The schema comes from the hints, the description from the docstring's first paragraph; what callers send is
+converted and what the function returns is checked.  A class works the same way: derive it from `Agent` and
+mark its methods with this module's `action`.  Functions and methods may be sync; those run in a thread.
 
-Parameters annotated `EngineContext`, `ExecuteRequest` or `TimeRange` are filled by the SDK and no part of the schema.
+Parameters annotated `EngineContext`, `ExecuteRequest` or `TimeRange` are filled by the SDK and no part of the
+schema.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 from typing import Any, TypedDict, TypeVar, Unpack
 
 from headway_wire.errors import Invalid, NotFound, Problem, Unavailable
+
 from mirastack_sdk import docstrings
 from mirastack_sdk.calls import ExecuteRequest, ExecuteResponse
 from mirastack_sdk.context import EngineContext
@@ -75,7 +77,10 @@ class _Mark:
 
 
 class _TypedAction:
-    """One function of one agent, as an action.  Its hints are read when first needed, so they may refer forward."""
+    """One function of one agent, as an action.
+
+    Its hints are read when first needed, so that they may name what the module defines later.
+    """
 
     def __init__(self, function: Callable[..., object], mark: _Mark) -> None:
         self.function = function
@@ -87,13 +92,13 @@ class _TypedAction:
         """Raises: Invalid when the function cannot be an action."""
         return read_signature(self.function, name=self.id)
 
-    def declaration(self) -> Action:
-        """The action as the engine learns it.  Raises: Invalid, as `signature`."""
+    def declaration(self, stages: Sequence[DevOpsStage]) -> Action:
+        """The action as the engine learns it; `stages` are the agent's.  Raises: Invalid, as `signature`."""
         declared = Action(
             self.id,
             self.mark.description or docstrings.summary(self.function),
             self.mark.permission,
-            self.mark.stages,
+            self.mark.stages or stages or [_usual_stage(self.mark.permission)],
             self.mark.intents,
             self.signature.input_params,
             self.signature.output_params,
@@ -104,7 +109,10 @@ class _TypedAction:
         return declared
 
     async def run(self, req: ExecuteRequest) -> ExecuteResponse:
-        """Raises: Invalid for wrong parameters, Broken for a wrong result, and whatever the function raises."""
+        """The function's answer to `req`.
+
+        Raises: Invalid for wrong parameters, Broken for a wrong result, and whatever the function raises.
+        """
         result = await _call(self.function, **self.signature.arguments(req))
         checked = self.signature.checked(result)
         return checked if isinstance(checked, ExecuteResponse) else ExecuteResponse(output=checked)
@@ -121,9 +129,10 @@ async def _call(function: Callable[..., object], *args: object, **kwargs: object
 class ActionOptions(TypedDict, total=False):
     """What may be said about an action beside its permission.
 
-    `id` defaults to the function's name, `description` to the first paragraph of its docstring, `stages` to the
-    agent's.  `idempotent` says that a repeated call is harmless, so the engine may try again after a crash without
-    asking a person.  Numbers for `timeout` are seconds.
+    `id` defaults to the function's name, `description` to the first paragraph of its docstring, `stages` to
+    the agent's or, failing those, to observe for READ and operate for the rest.  `idempotent` says that a
+    repeated call is harmless, so the engine may try again after a crash without asking a person.  Numbers for
+    `timeout` are seconds.
     """
 
     id: str
@@ -165,9 +174,9 @@ def action(*, permission: PermissionLike, **options: Unpack[ActionOptions]) -> C
 class Agent(Plugin):
     """An agent made of typed actions.
 
-    `description` defaults to the first paragraph of a derived class's docstring.  `config_params` are the settings
-    operators may change; their values are in `config`.  Every `*.tmpl` file of `templates_folder` becomes a prompt
-    template.  `actions` adds functions marked with `action`.
+    `description` defaults to the first paragraph of a derived class's docstring.  `config_params` are the
+    settings operators may change; their values are in `config`.  Every `*.tmpl` file of `templates_folder`
+    becomes a prompt template.  `actions` adds functions marked with `action`.
     """
 
     def __init__(
@@ -268,7 +277,7 @@ class Agent(Plugin):
         problems: list[Problem] = []
         for typed in self._typed_actions:
             try:
-                declared.append(typed.declaration())
+                declared.append(typed.declaration(self._stages))
             except Invalid as error:
                 problems += [
                     dataclasses.replace(problem, where=f"{typed.id}({problem.where})")
@@ -281,8 +290,8 @@ class Agent(Plugin):
     async def execute(self, req: ExecuteRequest) -> ExecuteResponse:
         """Run the action that `req` names.
 
-        Raises: NotFound for an unknown action, Invalid with every wrong parameter, Broken for a result that is not
-        what the function promises, and whatever the function raises.
+        Raises: NotFound for an unknown action, Invalid with every wrong parameter, Broken for a result that
+        is not what the function promises, and whatever the function raises.
         """
         for typed in self._typed_actions:
             if typed.id == req.action_id:
@@ -303,6 +312,11 @@ class Agent(Plugin):
         self.config.update(self._config_defaults() | config)
         if self._take_config is not None:
             await _call(self._take_config, config)
+
+
+def _usual_stage(permission: Permission) -> DevOpsStage:
+    """The stage of an action whose author names none: looking is observing, changing is operating."""
+    return DevOpsStage.OBSERVE if permission is Permission.READ else DevOpsStage.OPERATE
 
 
 def _marked_methods(agent: Agent) -> list[Callable[..., object]]:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from headway_wire.codec import stringify
+
 from mirastack_sdk.enums import ExecutionMode
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class ExecuteRequest:
 
     `params` holds text only, as every published agent expects, and always names the action under "action".
     `values` holds the same parameters with their JSON types where the link carries them, and is None where it
-    carries text (the callback link).  `engine_client` is the handle to the engine, None when serving stand-alone.
+    carries text (the callback link).  `engine_client` is the handle to the engine, None when serving
+    stand-alone.
 
     Units: `deadline_ms` in epoch milliseconds, 0 for none.
     """

@@ -1,8 +1,8 @@
 """Instants in the format each backend wants.
 
-The engine parses time expressions and sends epoch milliseconds; an agent only formats them.  Every function here
-takes and keeps whole milliseconds, and everything below the wanted precision is dropped towards the past, so an
-instant before 1970 behaves like any other.
+The engine parses time expressions and sends epoch milliseconds; an agent only formats them.  Every function
+here takes and keeps whole milliseconds, and everything below the wanted precision is dropped towards the
+past, so an instant before 1970 behaves like any other.
 
 Units: milliseconds since 1970-01-01T00:00:00Z, negative before.
 Source: plugin protocol, section 19.

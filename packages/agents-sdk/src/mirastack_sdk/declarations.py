@@ -1,8 +1,8 @@
 """What a plugin says about itself: its name, its actions, their parameters, and what it brings to the engine.
 
-Three spellings of this vocabulary are in use (published code, the readme, the guide).  One set of classes takes them
-all: constructors accept every spelling and attributes hold one form, so nothing behind this module has to know
-which dialect an author speaks.  Nothing is judged here; `mirastack_sdk.validate` does that.
+Three spellings of this vocabulary are in use (published code, the readme, the guide).  One set of classes
+takes them all: constructors accept every spelling and attributes hold one form, so nothing behind this module
+has to know which dialect an author speaks.  Nothing is judged here; `mirastack_sdk.validate` does that.
 
 Source: plugin protocol, sections 6 and 18.
 """
@@ -54,9 +54,9 @@ INTENT_PRIORITY_DEFAULT = 5  # of an intent that states none
 class ParamSchema:
     """One parameter of an action.
 
-    `type` is one of string, integer, number, boolean, array, object, json; the engine treats any other as string.
-    `default` and `enum` are optional; a default of None is the same as none.  A parameter that does not say whether
-    it is required is not, except in the guide's dict form, where it is.
+    `type` is one of string, integer, number, boolean, array, object, json; the engine treats any other as
+    string. `default` and `enum` are optional; a default of None is the same as none.  A parameter that does
+    not say whether it is required is not, except in the guide's dict form, where it is.
     """
 
     name: str
@@ -123,7 +123,8 @@ def as_params(values: ParamsLike | None) -> list[ParamSchema]:
     """Parameters in the one form the SDK works with: a list of ParamSchema, each with a name.
 
     Shape: a list of ParamSchema or dicts, or a dict from name to either.
-    Source: plugin protocol, section 18 (dict form: required unless stated; list form: optional unless stated).
+    Source: plugin protocol, section 18 (dict form: required unless stated; list form: optional unless
+    stated).
     """
     if values is None:
         return []
@@ -155,7 +156,10 @@ def as_intents(values: Iterable[IntentLike] | None) -> list[IntentPattern]:
 
 @dataclass
 class PromptTemplate:
-    """A prompt this plugin offers to the engine's store, in Go text/template syntax.  Keep `content` under 2 KB."""
+    """A prompt this plugin offers to the engine's store.
+
+    Shape: `content` is a Go text/template, best kept under 2 KB.
+    """
 
     name: str
     description: str = ""
@@ -166,8 +170,8 @@ class PromptTemplate:
 class ConfigParam:
     """A setting of this plugin that operators change while it runs.
 
-    `type` is string, int, bool, duration or json; values and `default` travel as text.  A secret is encrypted at
-    rest and masked everywhere but here.
+    `type` is string, int, bool, duration or json; values and `default` travel as text.  A secret is encrypted
+    at rest and masked everywhere but here.
     """
 
     key: str
@@ -210,10 +214,10 @@ def as_timeout_ms(value: timedelta | float | None) -> int | None:
 class Action:
     """One operation that an agent offers; a tool, as a model sees it.
 
-    The description is what a model reads when it chooses, so write it for a colleague who does not know the backend.
-    `permission` None and empty `stages` inherit from the plugin.  `idempotent` says that a repeated call is
-    harmless, which lets the engine try again after a crash without asking a person.  Numbers for `timeout` are
-    seconds.
+    The description is what a model reads when it chooses, so write it for a colleague who does not know the
+    backend. `permission` None and empty `stages` inherit from the plugin.  `idempotent` says that a repeated
+    call is harmless, which lets the engine try again after a crash without asking a person.  Numbers for
+    `timeout` are seconds.
     """
 
     id: str
@@ -286,8 +290,8 @@ class PluginSchema:
 class PluginInfo:
     """Who a plugin is and what it brings.
 
-    `permission` and `permissions` are two spellings of one list, of which the first is the plugin's own; so are
-    `intents` and `intent_patterns`.
+    `permission` and `permissions` are two spellings of one list, of which the first is the plugin's own; so
+    are `intents` and `intent_patterns`.
     """
 
     name: str

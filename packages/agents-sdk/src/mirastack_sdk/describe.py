@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headway_wire import messages, objects
+
 from mirastack_sdk.declarations import (
     INTENT_PRIORITY_MAX,
     Action,
@@ -38,9 +39,9 @@ __all__ = ["Description", "describe", "param_dicts"]
 class Description:
     """Everything the engine learns about a plugin at registration.
 
-    Shape: `info` and `schema` are the JSON objects of the Info and GetSchema responses in the canonical dialect (byte
-    fields in base64).  `actions` are the merged actions with nothing left to inherit.  A plugin with `violations`
-    must not serve; `warnings` are for its author's log.
+    Shape: `info` and `schema` are the JSON objects of the Info and GetSchema responses in the canonical
+    dialect (byte fields in base64).  `actions` are the merged actions with nothing left to inherit.  A plugin
+    with `violations` must not serve; `warnings` are for its author's log.
     """
 
     plugin: PluginInfo
@@ -84,7 +85,7 @@ def describe(plugin: Plugin) -> Description:
 
 
 def _merged_actions(info: PluginInfo, schema: PluginSchema) -> list[Action]:
-    """The actions of both; where both declare one, the schema's wins and the info's fills what it leaves empty.
+    """The actions of both; where both declare one, the schema's wins and the info's fills its gaps.
 
     Duplicates within one of the two are kept, for the gate to report.  The actions are copies.
     """
@@ -137,7 +138,7 @@ def _info_message(info: PluginInfo) -> messages.InfoResponse:
         version=info.version,
         description=info.description,
         type=plugin_type_to_wire(info.type),
-        # Actions carry the permission that governs; a plugin without one of its own has always travelled as READ.
+        # Actions carry the permission that governs; a plugin without one has always travelled as READ.
         permission=permission_to_wire(Permission.READ if permission is None else permission),
         devops_stages=[stage_to_wire(stage) for stage in info.devops_stages],
         default_intents=[_intent_message(intent) for intent in info.intents],

@@ -1,8 +1,8 @@
 """The closed vocabularies of the plugin protocol, as authors write them.
 
-Authors may write a member, its number, or its name in any case.  Numbers here count from 0, as in every published
-SDK; on the wire they count from 1, because 0 means "unspecified" there.  Members are matched to the wire by name,
-never by arithmetic.
+Authors may write a member, its number, or its name in any case.  Numbers here count from 0, as in every
+published SDK; on the wire they count from 1, because 0 means "unspecified" there.  Members are matched to the
+wire by name, never by arithmetic.
 
 Source: plugin protocol, sections 3 and 18.
 """
@@ -110,7 +110,7 @@ def as_plugin_type(value: PluginType | int | str) -> PluginType:
 
 
 def as_stages(values: StageLike | Iterable[StageLike] | None) -> list[DevOpsStage]:
-    """The stages that `values` spell, each once, in the order given; a single stage counts as a list of one."""
+    """The stages that `values` spell, each once, in the order given; one stage alone is a list of one."""
     if values is None:
         return []
     if isinstance(values, int | str):

@@ -1,18 +1,19 @@
 """Type hints as the types of JSON parameters, and values converted to them.
 
-Source: plugin protocol, section 6 (parameter types) and section 13 (parameters are text on the callback link).
+Source: plugin protocol, section 6 (parameter types) and section 13 (parameters are text on the callback
+link).
 """
 
 from __future__ import annotations
 
-import types
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 from msgspec import inspect as shapes
 
-__all__ = ["JsonType", "described_as", "field_types", "read_hint", "type_name", "why_not_json"]
+__all__ = ["JsonType", "described_as", "field_types", "plain_json", "read_hint", "type_name", "why_not_json"]
 
 _JSON_TYPES: tuple[tuple[tuple[type[shapes.Type], ...], str], ...] = (
     # The first row that matches names the type; dates, durations, ids and bytes travel as text.
@@ -42,13 +43,15 @@ _JSON_TYPES: tuple[tuple[tuple[type[shapes.Type], ...], str], ...] = (
     ((shapes.AnyType, shapes.RawType), "json"),
 )
 
+_CHOICE_TYPES: dict[type, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
+
 
 @dataclass(frozen=True)
 class JsonType:
     """What a type hint means to callers.
 
-    `name` is a parameter type of the protocol, `choices` the only values allowed (None when there is no such list),
-    `optional` says that null is one of the values.
+    `name` is a parameter type of the protocol, `choices` the only values allowed (None when there is no such
+    list), `optional` says that null is one of the values.
     """
 
     hint: Any
@@ -59,8 +62,8 @@ class JsonType:
     def convert(self, value: object, *, as_text: bool) -> object:
         """`value` as this type.  `as_text` says that the link carries nothing but text.
 
-        Text is read as JSON where the type asks for more than text, because that is also what a rendered template
-        yields; as text alone, "null" is how null was written.
+        Text is read as JSON where the type asks for more than text, because that is also what a rendered
+        template yields; as text alone, "null" is how null was written.
         Raises: msgspec.ValidationError or msgspec.DecodeError.
         """
         if not isinstance(value, str):
@@ -103,6 +106,27 @@ def why_not_json(hint: Any) -> str:
     return ""
 
 
+def plain_json(value: object) -> object:
+    """`value` as dicts, lists, text, numbers, booleans and None.
+
+    Dataclasses are taken field by field, because msgspec leaves out a default that it filled in itself.
+    Raises: TypeError or ValueError when there is no such form, RecursionError when `value` contains itself.
+    """
+    match value:
+        case None | bool() | int() | float() | str():
+            return msgspec.to_builtins(value)  # Members of an Enum are among these, too.
+        case dict():
+            return {
+                msgspec.to_builtins(key, str_keys=True): plain_json(entry) for key, entry in value.items()
+            }
+        case list() | tuple() | set() | frozenset():
+            return [plain_json(entry) for entry in value]
+        case _ if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {field.name: plain_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        case _:
+            return msgspec.to_builtins(value, str_keys=True)
+
+
 def field_types(hint: Any) -> list[tuple[str, bool, JsonType]]:
     """(name, required, type) of every field of a dataclass or the like; empty for any other type."""
     info = _plain(shapes.type_info(hint))
@@ -114,7 +138,7 @@ def field_types(hint: Any) -> list[tuple[str, bool, JsonType]]:
 
 
 def described_as(hint: Any) -> str:
-    """The text in `Annotated[str, "text"]` or `Annotated[int, Meta(description="text")]`; empty without one."""
+    """The text in `Annotated[str, "text"]` or `Annotated[int, Meta(description="text")]`, or nothing."""
     for extra in getattr(hint, "__metadata__", ()):
         if isinstance(extra, str):
             return extra
@@ -125,7 +149,7 @@ def described_as(hint: Any) -> str:
 
 def type_name(hint: Any) -> str:
     """The type as its author wrote it, near enough."""
-    return hint.__name__ if isinstance(hint, type) and not isinstance(hint, types.GenericAlias) else str(hint)
+    return hint.__name__ if isinstance(hint, type) else str(hint)
 
 
 def _json_type(hint: Any, info: shapes.Type) -> JsonType:
@@ -147,13 +171,15 @@ def _plain(info: shapes.Type) -> shapes.Type:
 def _includes_none(info: shapes.Type) -> bool:
     if isinstance(info, shapes.Metadata):
         return _includes_none(info.type)
+    if isinstance(info, shapes.LiteralType):
+        return None in info.values
     return isinstance(info, shapes.NoneType) or (isinstance(info, shapes.UnionType) and info.includes_none)
 
 
 def _choices(info: shapes.Type) -> list[object] | None:
     """The values a Literal or an Enum allows, as they travel."""
     if isinstance(info, shapes.LiteralType):
-        return list(info.values)
+        return [value for value in info.values if value is not None]
     if isinstance(info, shapes.EnumType):
         return [member.value for member in info.cls]
     return None
@@ -161,9 +187,8 @@ def _choices(info: shapes.Type) -> list[object] | None:
 
 def _name(info: shapes.Type, choices: list[object] | None) -> str:
     if choices is not None:
-        if all(isinstance(choice, int) for choice in choices):
-            return "integer"
-        return "string" if all(isinstance(choice, str) for choice in choices) else "json"
+        kinds = {type(choice) for choice in choices}
+        return _CHOICE_TYPES.get(kinds.pop(), "json") if len(kinds) == 1 else "json"
     if isinstance(info, shapes.UnionType):
         numeric = all(
             isinstance(one, shapes.IntType | shapes.FloatType | shapes.NoneType) for one in info.types

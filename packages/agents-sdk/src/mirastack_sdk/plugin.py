@@ -56,8 +56,8 @@ __all__ = [
 class Plugin(ABC):
     """Write an agent by implementing these methods; each may be `async def` or plain `def`.
 
-    `_engine_context` and `_engine_license_context` are filled by the runtime before the first call, and stay None
-    while the plugin serves without an engine.
+    `_engine_context` and `_engine_license_context` are filled by the runtime before the first call, and stay
+    None while the plugin serves without an engine.
     """
 
     _engine_context: EngineContext | None = None
@@ -75,13 +75,13 @@ class Plugin(ABC):
     async def execute(self, req: ExecuteRequest) -> ExecuteResponse:
         """Run one action.  An exception fails the step with its text."""
 
-    async def health_check(self) -> None:
+    async def health_check(self) -> None:  # noqa: B027  # optional
         """Raise when the plugin cannot do its work, for example when its backend does not answer."""
 
-    async def config_updated(self, config: dict[str, str]) -> None:
+    async def config_updated(self, config: dict[str, str]) -> None:  # noqa: B027  # optional
         """Take over changed settings; `config` holds every setting that has a value, as text."""
 
-    def set_engine_context(self, ctx: EngineContext) -> None:
+    def set_engine_context(self, ctx: EngineContext) -> None:  # noqa: B027  # optional
         """Receive the handle to the engine, once, before the first call."""
 
 

@@ -20,8 +20,8 @@ def load_prompt_templates(
 ) -> list[PromptTemplate]:
     """Every `*.tmpl` file of `folder` as a template named after the file, in the order of their names.
 
-    A template without an entry in `descriptions` is described by its name.  A folder that does not exist holds no
-    templates.
+    A template without an entry in `descriptions` is described by its name.  A folder that does not exist
+    holds no templates.
     Raises: OSError or UnicodeDecodeError when a file cannot be read as UTF-8 text.
     """
     return [

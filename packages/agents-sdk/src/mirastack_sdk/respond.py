@@ -37,7 +37,7 @@ def output_json(output: object) -> bytes:
 
     Raises: TypeError for a value without a JSON form, ValueError for NaN and the infinities.
     """
-    if output is None or output in ("", b""):
+    if output is None or output == b"":
         return EMPTY_OUTPUT
     if isinstance(output, bytes | bytearray | memoryview):
         return bytes(output)

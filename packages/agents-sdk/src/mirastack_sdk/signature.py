@@ -1,8 +1,9 @@
-"""From a function's type hints to an action's schema, and from a call's parameters to the function's arguments.
+"""From a function's type hints to an action's schema, and from a call's parameters to its arguments.
 
 Every problem of a signature, and every problem of a call, is reported at once.
 
-Source: plugin protocol, section 6 (parameter types) and section 13 (parameters are text on the callback link).
+Source: plugin protocol, section 6 (parameter types) and section 13 (parameters are text on the callback
+link).
 """
 
 from __future__ import annotations
@@ -17,11 +18,20 @@ from typing import Any
 
 import msgspec
 from headway_wire.errors import Broken, Invalid, Problem, Unavailable
+
 from mirastack_sdk import docstrings
 from mirastack_sdk.calls import ExecuteRequest, ExecuteResponse, TimeRange
 from mirastack_sdk.context import EngineContext
 from mirastack_sdk.declarations import ParamSchema
-from mirastack_sdk.jsontypes import JsonType, described_as, field_types, read_hint, type_name, why_not_json
+from mirastack_sdk.jsontypes import (
+    JsonType,
+    described_as,
+    field_types,
+    plain_json,
+    read_hint,
+    type_name,
+    why_not_json,
+)
 
 __all__ = ["Signature", "read_signature"]
 
@@ -68,8 +78,8 @@ class Signature:
     def arguments(self, req: ExecuteRequest) -> dict[str, object]:
         """The function's keyword arguments for `req`.
 
-        Raises: Invalid with every parameter that is missing, unknown or of the wrong type; Unavailable when the
-        function needs the engine and there is none.
+        Raises: Invalid with every parameter that is missing, unknown or of the wrong type; Unavailable when
+        the function needs the engine and there is none.
         """
         given = dict(req.params if req.values is None else req.values)
         given.pop("action", None)
@@ -112,10 +122,10 @@ class Signature:
         if isinstance(result, ExecuteResponse):
             return result
         try:
-            plain = msgspec.to_builtins(result, str_keys=True)
+            plain = plain_json(result)
             if self.returns is not _UNSTATED:
                 msgspec.convert(plain, self.returns, str_keys=True)
-        except (msgspec.ValidationError, TypeError, ValueError) as error:
+        except (msgspec.ValidationError, TypeError, ValueError, RecursionError) as error:
             promised = "JSON" if self.returns is _UNSTATED else type_name(self.returns)
             raise Broken(
                 f"{self.name} returned something else than it promises",
@@ -177,7 +187,7 @@ def _parameter_problem(parameter: inspect.Parameter, hint: Any) -> str:
 def _typed_param(parameter: inspect.Parameter, hint: Any, doc: str) -> TypedParam:
     kind = read_hint(hint)
     required = parameter.default is _UNSTATED
-    default = None if required else msgspec.to_builtins(parameter.default, str_keys=True)
+    default = None if required else plain_json(parameter.default)
     schema = ParamSchema(
         parameter.name, kind.name, required, described_as(hint) or doc, default=default, enum=kind.choices
     )

@@ -1,7 +1,8 @@
 """The quality gate: what must be true of a plugin before it may serve.
 
-Everything wrong is reported at once.  Gaps are filled before anything is judged, so an action may leave to its plugin
-what they share.  The engine applies the same rules again; this gate gives the answer at the author's desk.
+Everything wrong is reported at once.  Gaps are filled before anything is judged, so an action may leave to
+its plugin what they share.  The engine applies the same rules again; this gate gives the answer at the
+author's desk.
 
 Source: plugin protocol, section 10.
 """
@@ -101,7 +102,7 @@ def _action_violations(actions: Iterable[Action]) -> list[str]:
 
 
 def routing_warnings(actions: Iterable[Action]) -> list[str]:
-    """The first problem of each action's routing semantics.  None is required, so these never stop a plugin."""
+    """The first problem of each action's routing semantics, which are optional and never stop a plugin."""
     problems = (
         (action.id, _routing_problem(action.routing_semantics))
         for action in actions
