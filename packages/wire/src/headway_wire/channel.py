@@ -19,6 +19,7 @@ from headway_wire.errors import Broken, Invalid, TimedOut, Unavailable
 from headway_wire.http2 import Connection, Exchange
 
 CONNECT_TIMEOUT_S = 5.0
+PING_TIMEOUT_S = 10.0
 CLOSE_TIMEOUT_S = 1.0  # for what is still being written to a peer that does not read
 CONTENT_TYPE = "application/grpc+json"
 USER_AGENT = "headway-python/0.1.0"
@@ -67,12 +68,14 @@ class Channel:
         *,
         metadata: Mapping[str, str] | None = None,
         keepalive_s: float | None = None,
+        ping_timeout_s: float = PING_TIMEOUT_S,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
         self.target = target
         self._address = _address(target)
         self._keepalive_s = keepalive_s
+        self._ping_timeout_s = ping_timeout_s
         self._connect_timeout_s = connect_timeout_s
         self._message_bytes_max = message_bytes_max
         host = "localhost" if isinstance(self._address, str) else target.removeprefix("dns:///")
@@ -202,7 +205,9 @@ class Channel:
         return connection
 
     def _protocol(self) -> Connection:
-        connection = Connection(keepalive_s=self._keepalive_s, on_unusable=self._drop)
+        connection = Connection(
+            keepalive_s=self._keepalive_s, ping_timeout_s=self._ping_timeout_s, on_unusable=self._drop
+        )
         self._open.add(connection)
         connection.closed.add_done_callback(lambda _: self._open.discard(connection))
         return connection

@@ -24,8 +24,8 @@ STREAM_WINDOW_BYTES = 4 * 1024 * 1024  # what a peer may send on one stream ahea
 CONNECTION_WINDOW_BYTES = 16 * 1024 * 1024
 FRAME_BYTES_MAX = 256 * 1024  # of one DATA frame that we accept; fewer frames are faster
 WRITE_BUFFER_BYTES_MAX = 1024 * 1024
-PING_TIMEOUT_S = 10.0
 MESSAGE_PREFIX_BYTES = 5
+SETTINGS_FRAME = b"\4"  # the type of the frame that every HTTP/2 server sends first
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -185,17 +185,25 @@ class Exchange:
 class Connection(asyncio.Protocol):
     """One connection and its streams.  Made by `loop.create_connection`; usable once `ready` is done."""
 
-    def __init__(self, *, keepalive_s: float | None, on_unusable: Callable[[Connection], None]) -> None:
+    def __init__(
+        self,
+        *,
+        keepalive_s: float | None,
+        ping_timeout_s: float,
+        on_unusable: Callable[[Connection], None],
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.ready: asyncio.Future[None] = self.loop.create_future()
         self.closed: asyncio.Future[None] = self.loop.create_future()
         self.usable = True
         self.paused = False
         self._keepalive_s = keepalive_s
+        self._ping_timeout_s = ping_timeout_s
         self._on_unusable = on_unusable
         self._exchanges: dict[int, Exchange] = {}
         self._slots: deque[asyncio.Future[None]] = deque()
         self._heard_s = self.loop.time()
+        self._heard_anything = False
         self._timer: asyncio.TimerHandle | None = None
         self._flush_due = False
         config = h2.config.H2Configuration(
@@ -224,6 +232,12 @@ class Connection(asyncio.Protocol):
             self._timer = self.loop.call_later(self._keepalive_s, self._keep_alive)
 
     def data_received(self, data: bytes) -> None:
+        if not self._heard_anything and data[3:4] not in (SETTINGS_FRAME, b""):
+            self.fail(
+                Broken(f"the peer does not speak HTTP/2; it began with {data[:24]!r}", code="not_http2")
+            )
+            return
+        self._heard_anything = True
         self._heard_s = self.loop.time()
         try:
             events = self._h2.receive_data(data)
@@ -406,12 +420,12 @@ class Connection(asyncio.Protocol):
         """Ping a connection that has been silent; a peer that stays silent is gone."""
         assert self._keepalive_s is not None
         silent_s = self.loop.time() - self._heard_s
-        if silent_s >= self._keepalive_s + PING_TIMEOUT_S:
+        if silent_s >= self._keepalive_s + self._ping_timeout_s:
             self.fail(Unavailable("the peer does not answer pings", code="connection_lost"))
             return
         wait_s = self._keepalive_s - silent_s
         if wait_s <= 0:
             self._h2.ping(b"headway\0")
             self._flush()
-            wait_s = PING_TIMEOUT_S
+            wait_s = self._ping_timeout_s
         self._timer = self.loop.call_later(wait_s, self._keep_alive)
