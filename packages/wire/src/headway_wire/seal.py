@@ -17,7 +17,7 @@ from typing import Any
 
 import rfc8785
 
-from headway_wire.codec import parse, text_of
+from headway_wire.codec import text_of
 from headway_wire.errors import Invalid
 
 SEAL_VERSION = 1
@@ -195,12 +195,6 @@ def _param_differences(
 
 def _same(approved: Any, received: Any, *, stringified: bool) -> bool:
     try:
-        if not stringified:
-            return canonical(approved) == canonical(received)
-        if not isinstance(received, str):
-            return False
-        if isinstance(approved, str) or received == text_of(approved):
-            return received == text_of(approved)
-        return canonical(approved) == canonical(parse(received))
+        return text_of(approved) == received if stringified else canonical(approved) == canonical(received)
     except Invalid:
         return False
