@@ -42,7 +42,10 @@ class RunHead:
 
 @dataclass(frozen=True, slots=True)
 class GateHead:
-    """One line about a gate: a projection.  `body` is JSON text with the sealed call and its texts."""
+    """One line about a gate: a projection.
+
+    body: JSON text with the sealed call and its texts; "" leaves the body that is stored.
+    """
 
     gate: str
     run: str
@@ -232,6 +235,8 @@ class Delivery:
     """One attempt on its way to a plugin.  `id` is ``run/step/turn/attempt``.
 
     grant: {"id","digest","call"} for a gated call, else None.
+    instance: the process of the plugin that the journal names for this attempt, or "".  Only that one
+    may take it, and only that one may answer a probe with "never_seen".
     """
 
     id: str
@@ -245,6 +250,7 @@ class Delivery:
     workflow: str
     deadline_ms: int
     grant: dict[str, Json] | None = None
+    instance: str = ""
 
 
 class Reports(Protocol):
@@ -281,14 +287,21 @@ class Link(Protocol):
     """How the engine reaches plugins."""
 
     def deliver(self, deliveries: Sequence[Delivery]) -> None:
-        """Send these attempts.  Never waits and never raises: what cannot be sent is lost through
-        `Reports.lose`, or reported as a failure when it certainly never left."""
+        """Send these attempts.  Never waits and never raises.
+
+        What may have left and will not be reported is lost through `Reports.lose`; what certainly
+        never left (its instance is gone, the connection was refused) is `Reports.probed` "never_seen".
+        """
 
     def stop(self, attempts: Sequence[str]) -> None:
         """Ask for these attempts to be abandoned; a request, not a guarantee."""
 
     def probe(self, deliveries: Sequence[Delivery]) -> None:
-        """Ask what became of these attempts after a loss.  No answer is an answer: unknown stays."""
+        """Ask what became of these attempts after a loss.
+
+        Where nobody can know (the attempt died with a process), the link says so at once through
+        `Reports.lose`.  No answer is an answer too: after a while the attempt counts as lost.
+        """
 
 
 class Clock(Protocol):

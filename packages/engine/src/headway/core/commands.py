@@ -10,7 +10,10 @@ from headway.core.plan import Json
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Begin the run.  `parent` is the attempt id that asks for a child run, or ""."""
+    """Accept the run, and begin it unless it is to `hold`: then its first Wake begins it.
+
+    `parent` is the attempt id that asks for a child run, or "".
+    """
 
     run: str
     tenant: str
@@ -20,6 +23,7 @@ class Submit:
     mode: str
     parent: str = ""
     depth: int = 0
+    hold: bool = False
 
 
 @dataclass(frozen=True, slots=True)

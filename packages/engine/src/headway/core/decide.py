@@ -116,7 +116,8 @@ def _submit(progress: Progress, command: c.Submit) -> None:
             deadline_ms,
         )
     )
-    progress.look_at_all()
+    if not command.hold:
+        progress.look_at_all()
 
 
 # Attempts -----------------------------------------------------------------------------------------
@@ -172,6 +173,8 @@ def _probed(progress: Progress, command: c.Probed) -> None:
     match command.verdict:
         case "never_seen" if state.deliveries <= LOSSES_MAX:
             _redeliver(progress, command.step, state, "its plugin has never seen it")
+        case "never_seen":
+            pass  # Delivered too often in vain; its deadline, or a person, ends it.
         case "running" if isinstance(state, Unknown):
             deadline_ms = now_ms + run.spec(command.step).timeout_ms
             progress.emit(
@@ -184,9 +187,22 @@ def _probed(progress: Progress, command: c.Probed) -> None:
 
 
 def _redeliver(progress: Progress, step: str, state: Running | Unknown, reason: str) -> None:
-    now_ms = progress.world.now_ms
-    deadline_ms = now_ms + progress.run.spec(step).timeout_ms
-    progress.emit(e.Redelivered(step, state.turn, state.tries.attempt, reason, deadline_ms, now_ms))
+    """Send the same attempt once more, unless the plugin is away or is not what was approved any more."""
+    run, now_ms = progress.run, progress.world.now_ms
+    facts = progress.world.action(run.tenant, state.call.plugin, state.call.action)
+    if not isinstance(facts, Facts) or facts.unavailable:
+        return
+    if (facts.permission, facts.version, facts.schema) != (
+        state.call.permission,
+        state.call.version,
+        state.call.schema,
+    ):
+        return
+    deadline_ms = now_ms + (facts.timeout_ms or run.spec(step).timeout_ms)
+    attempt = state.tries.attempt
+    progress.emit(
+        e.Redelivered(step, state.turn, attempt, reason, deadline_ms, now_ms, 1, facts.instance)
+    )
 
 
 def _beat(progress: Progress, step: str, turn: int, attempt: int) -> None:
@@ -205,6 +221,8 @@ def _beat(progress: Progress, step: str, turn: int, attempt: int) -> None:
 
 def _wake(progress: Progress, steps: tuple[str, ...]) -> None:
     run, now_ms = progress.run, progress.world.now_ms
+    if run.phase == "open" and not run.states:
+        progress.look_at_all()
     if run.deadline_ms and now_ms >= run.deadline_ms and run.phase != "ending":
         failure = e.Failure("run_timeout", "the run took longer than its timeout", False)
         progress.emit(e.Ending("timed_out", failure, now_ms))
@@ -223,10 +241,7 @@ def _wake_step(progress: Progress, step: str) -> None:
             elif state.alive_until_ms and now_ms >= state.alive_until_ms:
                 _silence(progress, step, state, "attempt_silent", "the attempt gave no sign of life in time")
         case Unknown() as state if state.call.idempotent and state.deliveries <= LOSSES_MAX:
-            facts = progress.world.action(run.tenant, state.call.plugin, state.call.action)
-            same = isinstance(facts, Facts) and facts.version == state.call.version
-            if same and isinstance(facts, Facts) and not facts.unavailable:
-                _redeliver(progress, step, state, "repeating it is harmless")
+            _redeliver(progress, step, state, "repeating it is harmless")
         case _ if run.phase != "open":
             pass  # Nothing new begins.
         case Ready() as state:

@@ -154,7 +154,10 @@ class Decided:
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:
-    """Intent: this attempt is about to be delivered.  A non-empty `grant` is spent by this event."""
+    """Intent: this attempt is about to be delivered to `instance`, a process of the plugin.
+
+    A non-empty `grant` is spent by this event.
+    """
 
     step: str
     turn: int
@@ -164,6 +167,7 @@ class Dispatched:
     at_ms: int
     grant: str = ""
     alive_until_ms: int = 0
+    instance: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +182,7 @@ class Redelivered:
     deadline_ms: int
     at_ms: int
     again: int = 1
+    instance: str = ""
 
 
 @dataclass(frozen=True, slots=True)

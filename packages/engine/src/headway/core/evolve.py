@@ -45,10 +45,10 @@ def replay(plan: Plan, events: Iterable[e.Event]) -> Run:
 
 def _set(run: Run, step: str, state: State) -> None:
     before = run.states.get(step)
-    if isinstance(before, Running):
+    if isinstance(before, Running | Unknown):
         spec = run.spec(step)
         run.in_use[spec.pool] -= spec.slots
-    if isinstance(state, Running):
+    if isinstance(state, Running | Unknown):
         spec = run.spec(step)
         run.in_use[spec.pool] = run.in_use.get(spec.pool, 0) + spec.slots
     if isinstance(state, Final | Idle):
@@ -177,7 +177,14 @@ def _dispatched(run: Run, event: e.Dispatched) -> None:
         run,
         event.step,
         Running(
-            event.turn, tries, event.call, grant, event.at_ms, event.deadline_ms, event.alive_until_ms
+            event.turn,
+            tries,
+            event.call,
+            grant,
+            event.at_ms,
+            event.deadline_ms,
+            event.alive_until_ms,
+            event.instance,
         ),
     )
 
@@ -196,6 +203,7 @@ def _redelivered(run: Run, event: e.Redelivered) -> None:
                 event.at_ms,
                 event.deadline_ms,
                 0,
+                event.instance or state.instance,
                 state.deliveries + event.again,
             ),
         )
@@ -221,7 +229,15 @@ def _lost(run: Run, event: e.Lost) -> None:
         _set(
             run,
             event.step,
-            Unknown(state.turn, state.tries, state.call, state.grant, event.failure, state.deliveries),
+            Unknown(
+                state.turn,
+                state.tries,
+                state.call,
+                state.grant,
+                event.failure,
+                state.instance,
+                state.deliveries,
+            ),
         )
 
 

@@ -42,12 +42,9 @@ def owed(run: Run, *, steps: Iterable[str] | None = None, recovered: bool = Fals
     recovered: the run was just folded from its journal, so attempts that are out may or may not have
     been delivered: they are owed a question, not a delivery.
     """
-    over = run.phase in ("ending", "finished")
     effects: list[Effect] = []
-    for step in list(run.active) if steps is None or over else steps:
+    for step in list(run.active) if steps is None else steps:
         match run.states.get(step):
-            case Running() as state if over and state.call.permission == Permission.READ:
-                effects.append(Stop(run.attempt_id(step, state.turn, state.tries.attempt)))
             case Running():
                 effects.append(Probe(step) if recovered else Deliver(step))
             case Unknown() as state:
@@ -61,6 +58,16 @@ def owed(run: Run, *, steps: Iterable[str] | None = None, recovered: bool = Fals
     return effects
 
 
+def abandoned(run: Run) -> list[Stop]:
+    """The reads that are still out when a run is ending or over: nobody waits for them any more."""
+    states = [(step, run.states[step]) for step in run.active]
+    return [
+        Stop(run.attempt_id(step, state.turn, state.tries.attempt))
+        for step, state in states
+        if isinstance(state, Running) and state.call.permission == Permission.READ
+    ]
+
+
 def wake_ms(run: Run, steps: Iterable[str] | None = None) -> int:
     """The earliest moment at which `steps` (all active ones when None) want a Wake, or 0.
 
@@ -70,7 +77,7 @@ def wake_ms(run: Run, steps: Iterable[str] | None = None) -> int:
     for step in run.active if steps is None else steps:
         moments.append(_wake_of(run, run.states.get(step)))
     if steps is None:
-        moments.append(run.deadline_ms)
+        moments.append(0 if run.phase == "ending" else run.deadline_ms)
         moments += [gate.expires_ms for gate in run.gates.values()]
     return min((moment for moment in moments if moment), default=0)
 
@@ -81,9 +88,9 @@ def _wake_of(run: Run, state: State | None) -> int:
             if state.alive_until_ms:
                 return min(state.deadline_ms, state.alive_until_ms)
             return state.deadline_ms
-        case Delayed() | Ready():
+        case Delayed() | Ready() if run.phase == "open":
             return state.until_ms
-        case Granted():
+        case Granted() if run.phase == "open":
             return state.grant.expires_ms
         case AtGate(gate=gate):
             return run.gates[gate].expires_ms if gate in run.gates else 0

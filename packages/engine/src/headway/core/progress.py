@@ -312,7 +312,11 @@ class Progress:
         deadline_ms = now_ms + (facts.timeout_ms or spec.timeout_ms)
         alive_ms = now_ms + spec.liveness_ms if spec.liveness_ms else 0
         grant_id = grant.id if grant else ""
-        self.emit(e.Dispatched(step, turn, attempt, call, deadline_ms, now_ms, grant_id, alive_ms))
+        self.emit(
+            e.Dispatched(
+                step, turn, attempt, call, deadline_ms, now_ms, grant_id, alive_ms, facts.instance
+            )
+        )
 
     # How a turn ends ------------------------------------------------------------------------------
 

@@ -85,19 +85,22 @@ class Running:
     started_ms: int
     deadline_ms: int
     alive_until_ms: int
+    instance: str = ""
     deliveries: int = 1
     status = "running"
 
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """A change that may or may not have happened; its attempt may still report."""
+    """A change that may or may not have happened.  It may still be at work, so it keeps its slot,
+    and it may still report."""
 
     turn: int
     tries: Tries
     call: Call
     grant: Grant | None
     failure: Failure
+    instance: str
     deliveries: int
     status = "unknown"
 
@@ -164,7 +167,7 @@ class Run:
 
     phase: new, open, paused, ending or finished.
     active: steps that are neither pending, idle nor final, in the order in which they became so.
-    in_use: slots held, by pool.
+    in_use: slots held by running and unknown attempts, by pool.
     left: steps (instances included) that are not final.
     length: number of events folded so far.
     """
@@ -219,10 +222,15 @@ class Run:
             case "finished":
                 assert self.finished is not None
                 return self.finished.status
+            case "open" if not self.states:
+                return "queued"
             case "open":
-                return "waiting_approval" if self.gates else "running"
+                return "waiting_approval" if self._rests_at_gates() else "running"
             case phase:
                 return phase
+
+    def _rests_at_gates(self) -> bool:
+        return bool(self.gates) and all(isinstance(self.states[step], AtGate) for step in self.active)
 
     def step_status(self, step: str) -> str:
         """The status of a step; one that its run's end overtook is cancelled."""

@@ -11,7 +11,11 @@ from headway.core.plan import Json, Mode
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is registered about an action.  `unavailable` says why no call can be taken now, or ""."""
+    """What is registered about an action.
+
+    unavailable: why no call can be taken now, or "".
+    instance: the process that would take a call now; only that one can say later whether it ever saw it.
+    """
 
     permission: int = 1
     version: str = ""
@@ -19,6 +23,7 @@ class Facts:
     idempotent: bool = False
     timeout_ms: int = 0
     unavailable: str = ""
+    instance: str = ""
 
 
 class CannotEvaluate(Exception):

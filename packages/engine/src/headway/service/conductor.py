@@ -1,0 +1,547 @@
+"""The conductor: the runs in memory, what they wait for, and what is on its way to the journal.
+
+It is synchronous and does no I/O: commands go in, batches of entries come out, and what the world
+owes is released only when the journal has said yes.  `Engine` drives it with real time and a real
+store, the simulator with virtual ones.
+
+Order of things, always: decide, append, act.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import msgspec
+
+from headway.core import commands as c
+from headway.core import events as e
+from headway.core.decide import advance
+from headway.core.gates import sealed_form
+from headway.core.owed import Deliver, Probe, Stop, abandoned, owed, wake_ms
+from headway.core.plan import Plan
+from headway.core.run import Gate, Granted, Ready, Run, Running, Unknown
+from headway.core.world import World
+from headway.ports import Delivery, Entry, GateHead, Link, RunHead
+from headway.service.ledger import encode_events, encode_run
+from headway_wire.errors import Broken, Conflict, HeadwayError, Unavailable
+
+log = logging.getLogger("headway.engine")
+
+SNAPSHOT_EVENTS = 1_000
+"""A run is snapshotted each time it has grown by so many events, which bounds the cost of a fold."""
+
+UNSURE_MS = 10_000
+"""How long a recovered attempt may stay unaccounted for before it counts as lost."""
+
+_ACTING = (e.Dispatched, e.Redelivered, e.Lost, e.RetryScheduled)
+
+Done = Callable[[BaseException | None], None]
+"""Called once: with None when what was asked is durable, else with the reason why it is not."""
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A run in memory."""
+
+    run: Run
+    head_status: str = ""
+    snapshot_seq: int = 0
+    wake_ms: int = 0
+    in_flight: int = 0
+    last: Pending | None = None
+
+
+@dataclass(slots=True)
+class Pending:
+    """What one entry will hold, and what follows once it is durable."""
+
+    loaded: Loaded
+    seq: int
+    events: list[e.Event] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    probes: list[Delivery] = field(default_factory=list)
+    stops: list[str] = field(default_factory=list)
+    gates: dict[str, GateHead] = field(default_factory=dict)
+    spends: list[str] = field(default_factory=list)
+    dones: list[Done] = field(default_factory=list)
+    plan: tuple[str, bytes] | None = None
+    held: bool = False
+
+
+class Conductor:
+    """Holds runs in memory and turns commands into entries, effects and answers.
+
+    world: the World of a tenant at a moment, given what tells the free slots of a pool.
+    pools: slots by pool; a pool that is not named has as many as "default".
+    on_change: told of each run whose new state is durable.
+    """
+
+    def __init__(
+        self,
+        *,
+        owner: str,
+        link: Link,
+        world: Callable[[str, int, Callable[[str], int]], World],
+        pools: dict[str, int],
+        on_change: Callable[[Run], None],
+    ) -> None:
+        self.owner = owner
+        self.loaded: dict[str, Loaded] = {}
+        self._link = link
+        self._world = world
+        self._pools = pools
+        self._on_change = on_change
+        self._in_use: dict[str, int] = {}
+        self._wants_slot: dict[str, dict[tuple[str, str], None]] = {}
+        self._wants_plugin: dict[tuple[str, str], set[str]] = {}
+        self._batch: dict[str, Pending] = {}
+        self._timers: list[tuple[int, str]] = []
+        self._unsure: dict[str, tuple[int, str, str, int, int]] = {}
+
+    # Commands in ----------------------------------------------------------------------------------
+
+    def submit(self, plan: Plan, command: c.Submit, done: Done, *, now_ms: int, text: bytes | None) -> None:
+        """Accept a run; `text` is its plan's JSON unless the store has it already."""
+        run = Run(plan=plan, id=command.run)
+        loaded = Loaded(run)
+        self.loaded[command.run] = loaded
+        self._apply(loaded, command, done, now_ms)
+        pending = self._batch.get(command.run)
+        if pending is None:
+            del self.loaded[command.run]
+        else:
+            pending.plan = (command.plan, text) if text else None
+            pending.held = command.hold
+
+    def command(self, run_id: str, command: c.Command, done: Done | None, *, now_ms: int) -> bool:
+        """Apply a command to a run in memory; False when it is not there."""
+        loaded = self.loaded.get(run_id)
+        if loaded is None:
+            return False
+        self._apply(loaded, command, done, now_ms)
+        return True
+
+    def free(self, pool: str) -> int:
+        """Free slots of a pool."""
+        capacity = self._pools.get(pool, self._pools["default"])
+        return capacity - self._in_use.get(pool, 0)
+
+    def _apply(self, loaded: Loaded, command: c.Command, done: Done | None, now_ms: int) -> None:
+        run = loaded.run
+        seq, gates_before, use_before = run.length, dict(run.gates), dict(run.in_use)
+        try:
+            events = advance(run, command, self._world(_tenant(command, run), now_ms, self.free))
+        except HeadwayError as refusal:
+            self._must_be_untouched(run, seq, refusal)
+            if done is not None:
+                done(refusal)
+            return
+        except Exception as error:
+            log.exception("run %s broke on %s; it is folded anew when asked for", run.id, type(command).__name__)
+            self._forget(run.id)
+            if done is not None:
+                done(Broken(f"run '{run.id}' could not decide on {type(command).__name__}: {error}"))
+            return
+        pending = self._batch.get(run.id)
+        if not events:
+            if done is not None:
+                # What the answer rests on may still be on its way to the journal.
+                if loaded.in_flight and loaded.last is not None:
+                    loaded.last.dones.append(done)
+                else:
+                    done(None)
+            return
+        if pending is None:
+            pending = self._batch[run.id] = loaded.last = Pending(loaded, seq)
+            loaded.in_flight += 1
+        pending.events += events
+        if done is not None:
+            pending.dones.append(done)
+        self._follow(loaded, pending, events, gates_before, now_ms)
+        self._count_slots(run, use_before, now_ms)
+
+    def _must_be_untouched(self, run: Run, seq: int, refusal: HeadwayError) -> None:
+        if run.length != seq:
+            log.error("run %s was refused a command half-way: %s", run.id, refusal)
+            self._forget(run.id)
+
+    def _follow(
+        self, loaded: Loaded, pending: Pending, events: list[e.Event], gates_before: dict[str, Gate], now_ms: int
+    ) -> None:
+        """Note what these events mean for the world: effects, gates, grants, waits and timers."""
+        run = loaded.run
+        acting: dict[str, None] = {}
+        touched: dict[str, None] = {}
+        for event in events:
+            if isinstance(event, _ACTING):
+                touched[event.step] = None
+                if not (isinstance(event, e.Redelivered) and not event.again):
+                    acting[event.step] = None
+                if isinstance(event, e.Dispatched) and event.grant:
+                    pending.spends.append(event.grant)
+            elif isinstance(event, e.Queued):
+                touched[event.step] = None
+            elif isinstance(event, e.Gated | e.Asked):
+                touched[event.step] = None
+                pending.gates[event.gate] = self._gate_head(run, event)
+            elif isinstance(event, e.Decided):
+                head = pending.gates.get(event.gate) or self._old_gate_head(run, gates_before[event.gate])
+                pending.gates[event.gate] = _decided(head, event)
+                touched[event.step] = None
+        for step in touched:
+            self._wait(run, step)
+        effects = owed(run, steps=acting)
+        if run.phase in ("ending", "finished"):
+            effects += abandoned(run)
+            for gate in gates_before.values():
+                if gate.id not in run.decided:
+                    head = pending.gates.get(gate.id) or self._old_gate_head(run, gate)
+                    pending.gates[gate.id] = _withdrawn(head, now_ms)
+        for effect in effects:
+            match effect:
+                case Deliver(step):
+                    pending.deliveries.append(self.delivery(run, step))
+                case Probe(step):
+                    pending.probes.append(self.delivery(run, step))
+                case Stop(attempt_id):
+                    pending.stops.append(attempt_id)
+        first = isinstance(events[0], e.Submitted)
+        self._set_timer(loaded, wake_ms(run, None if first else touched))
+
+    def _wait(self, run: Run, step: str) -> None:
+        """Remember what a step that could not be dispatched waits for."""
+        state = run.states.get(step)
+        if isinstance(state, Granted) or (isinstance(state, Ready) and not state.until_ms):
+            self._wants_slot.setdefault(run.spec(step).pool, {})[(run.id, step)] = None
+        if isinstance(state, Granted | Ready):
+            self._wants_plugin.setdefault((run.tenant, state.call.plugin), set()).add(run.id)
+
+    def _set_timer(self, loaded: Loaded, at_ms: int) -> None:
+        if at_ms and (not loaded.wake_ms or at_ms < loaded.wake_ms):
+            loaded.wake_ms = at_ms
+            heapq.heappush(self._timers, (at_ms, loaded.run.id))
+
+    def _count_slots(self, run: Run, before: dict[str, int], now_ms: int) -> None:
+        for pool, used in run.in_use.items():
+            change = used - before.get(pool, 0)
+            if change:
+                self._in_use[pool] = self._in_use.get(pool, 0) + change
+        for pool in before:
+            if self._wants_slot.get(pool):
+                self._serve(pool, now_ms)
+
+    def _serve(self, pool: str, now_ms: int) -> None:
+        """Give freed slots to those who wait for them, first come, first served."""
+        waiting = self._wants_slot[pool]
+        while waiting and self.free(pool) > 0:
+            run_id, step = next(iter(waiting))
+            del waiting[(run_id, step)]
+            loaded = self.loaded.get(run_id)
+            if loaded is not None and isinstance(loaded.run.states.get(step), Ready | Granted):
+                if self.free(pool) < loaded.run.spec(step).slots:
+                    waiting[(run_id, step)] = None
+                    return
+                self._apply(loaded, c.Wake((step,)), None, now_ms)
+
+    # Batches out ----------------------------------------------------------------------------------
+
+    def take(self, *, now_ms: int) -> tuple[list[Pending], list[Entry]]:
+        """All that waits to be written, in order; the caller must settle or fail exactly this batch."""
+        batch = list(self._batch.values())
+        self._batch = {}
+        return batch, [self._entry(pending, now_ms) for pending in batch]
+
+    def has_work(self) -> bool:
+        """Whether anything waits to be written."""
+        return bool(self._batch)
+
+    def _entry(self, pending: Pending, now_ms: int) -> Entry:
+        loaded, run = pending.loaded, pending.loaded.run
+        snapshot = None
+        if run.length - loaded.snapshot_seq >= SNAPSHOT_EVENTS and run.phase != "finished":
+            snapshot = encode_run(run)
+            loaded.snapshot_seq = run.length
+        return Entry(
+            run.id,
+            pending.seq,
+            len(pending.events),
+            encode_events(pending.events),
+            now_ms,
+            "" if pending.held else self.owner,
+            self._head(loaded, now_ms),
+            tuple(pending.gates.values()),
+            tuple(pending.spends),
+            pending.plan,
+            snapshot,
+        )
+
+    def _head(self, loaded: Loaded, now_ms: int) -> RunHead | None:
+        run = loaded.run
+        status = run.status()
+        resting = status in ("waiting_approval", "paused")
+        if status == loaded.head_status and not resting:
+            return None
+        loaded.head_status = status
+        failure = run.finished.failure if run.finished else run.ending.failure if run.ending else None
+        return RunHead(
+            run.id,
+            run.tenant,
+            run.workflow,
+            run.plan_digest,
+            status,
+            run.requester,
+            run.submitted_ms,
+            now_ms,
+            wake_ms(run) if resting else 0,
+            run.parent,
+            failure.message if failure else "",
+            run.rejections,
+        )
+
+    def settle(self, batch: list[Pending], accepted: list[bool]) -> None:
+        """The journal has answered: release effects and answers of what is durable now."""
+        deliveries: list[Delivery] = []
+        for pending, ok in zip(batch, accepted, strict=True):
+            loaded = pending.loaded
+            run = loaded.run
+            loaded.in_flight -= 1
+            if not ok:
+                self._forget(run.id)
+                for done in pending.dones:
+                    done(Conflict(f"run '{run.id}' was changed by another engine, or exists already"))
+                continue
+            deliveries += pending.deliveries
+            if pending.probes:
+                self._link.probe(pending.probes)
+            if pending.stops:
+                self._link.stop(pending.stops)
+            if (pending.held or run.phase == "finished") and not loaded.in_flight:
+                self._forget(run.id)
+            for done in pending.dones:
+                done(None)
+            self._on_change(run)
+        if deliveries:
+            self._link.deliver(deliveries)
+
+    def fail(self, batch: list[Pending], error: Unavailable) -> list[str]:
+        """Nothing of the batch was written: forget every run that went ahead of the journal.
+
+        Returns the runs to load again, so that they go on from what is durable.
+        """
+        followers = [self._batch[p.loaded.run.id] for p in batch if p.loaded.run.id in self._batch]
+        for pending in followers:
+            del self._batch[pending.loaded.run.id]
+        again = []
+        for pending in [*batch, *followers]:
+            run = pending.loaded.run
+            if self.loaded.get(run.id) is pending.loaded:
+                self._forget(run.id)
+                if pending.seq > 0:
+                    again.append(run.id)
+            for done in pending.dones:
+                done(error)
+        return again
+
+    def _forget(self, run_id: str) -> None:
+        loaded = self.loaded.pop(run_id, None)
+        if loaded is None:
+            return
+        for pool, used in loaded.run.in_use.items():
+            self._in_use[pool] = self._in_use.get(pool, 0) - used
+
+    def forget_idle(self) -> int:
+        """Drop from memory the runs that only wait for people; the store wakes them.  Returns how many."""
+        idle = [
+            id
+            for id, loaded in self.loaded.items()
+            if not loaded.in_flight
+            and loaded.head_status in ("waiting_approval", "paused")
+            and not any(loaded.run.in_use.values())
+        ]
+        for id in idle:
+            self._forget(id)
+        return len(idle)
+
+    # Recovery, plugins and time -------------------------------------------------------------------
+
+    def adopt(self, run: Run) -> bool:
+        """Take over a run that was just folded from its journal; False when there is nothing to do.
+
+        The slots it holds count from now on.  Adopt all runs of a recovery before any of them goes on.
+        """
+        if run.id in self.loaded or run.phase == "finished":
+            return False
+        self.loaded[run.id] = Loaded(run, run.status(), run.length)
+        for pool, used in run.in_use.items():
+            self._in_use[pool] = self._in_use.get(pool, 0) + used
+        for step in run.active:
+            self._wait(run, step)
+        return True
+
+    def go_on(self, run_id: str, *, now_ms: int) -> None:
+        """Let an adopted run move, and find out what it missed."""
+        loaded = self.loaded.get(run_id)
+        if loaded is None:
+            return
+        run = loaded.run
+        probes: list[Delivery] = []
+        for effect in owed(run, recovered=True):
+            match effect:
+                case Probe(step):
+                    probes.append(self.delivery(run, step))
+                case Stop(attempt_id):
+                    self._link.stop([attempt_id])
+                case _:
+                    pass
+        for probe in probes:
+            self._unsure[probe.id] = (now_ms + UNSURE_MS, run.id, probe.step, probe.turn, probe.attempt)
+        self._apply(loaded, c.Wake(), None, now_ms)
+        self._set_timer(loaded, wake_ms(run))
+        if probes:
+            self._link.probe(probes)
+
+    def sure(self, attempt_id: str) -> None:
+        """Somebody has accounted for a recovered attempt."""
+        self._unsure.pop(attempt_id, None)
+
+    def plugin_ready(self, tenant: str, plugin: str, *, now_ms: int) -> None:
+        """Calls of a plugin can be taken now: go on with what waited for it."""
+        for run_id in sorted(self._wants_plugin.pop((tenant, plugin), ())):
+            loaded = self.loaded.get(run_id)
+            if loaded is not None:
+                self._apply(loaded, c.Wake(), None, now_ms)
+        for loaded in list(self.loaded.values()):
+            steps = [
+                step
+                for step in loaded.run.active
+                if isinstance(state := loaded.run.states[step], Unknown) and state.call.plugin == plugin
+            ]
+            if steps and loaded.run.tenant == tenant:
+                self._apply(loaded, c.Wake(tuple(steps)), None, now_ms)
+
+    def next_ms(self) -> int:
+        """The next moment at which `tick` has something to do, or 0."""
+        moments = [self._timers[0][0]] if self._timers else []
+        if self._unsure:
+            moments.append(min(moment for moment, *_ in self._unsure.values()))
+        return min(moments, default=0)
+
+    def tick(self, *, now_ms: int) -> None:
+        """Do what time has made due."""
+        for id, (at_ms, run_id, step, turn, attempt) in list(self._unsure.items()):
+            if at_ms <= now_ms:
+                del self._unsure[id]
+                self.command(
+                    run_id,
+                    c.Lose(step, turn, attempt, "nobody accounted for it after a restart"),
+                    None,
+                    now_ms=now_ms,
+                )
+        while self._timers and self._timers[0][0] <= now_ms:
+            at_ms, run_id = heapq.heappop(self._timers)
+            loaded = self.loaded.get(run_id)
+            if loaded is None or loaded.wake_ms != at_ms:
+                continue
+            loaded.wake_ms = 0
+            self._apply(loaded, c.Wake(), None, now_ms)
+            if run_id in self.loaded:
+                later_ms = wake_ms(loaded.run)
+                # What is still due could not act now; asking again at once would never end.
+                self._set_timer(loaded, max(later_ms, now_ms + 1) if later_ms else 0)
+
+    # Views ----------------------------------------------------------------------------------------
+
+    def delivery(self, run: Run, step: str) -> Delivery:
+        """The current attempt of a step, as it travels."""
+        state = run.states[step]
+        assert isinstance(state, Running | Unknown)
+        attempt = state.tries.attempt
+        grant = None
+        if state.grant is not None:
+            form = sealed_form(run, step=step, turn=state.turn, call=state.call, expires_ms=state.grant.expires_ms)
+            grant = {"id": state.grant.id, "digest": state.grant.digest, "call": form}
+        deadline_ms = state.deadline_ms if isinstance(state, Running) else 0
+        return Delivery(
+            run.attempt_id(step, state.turn, attempt),
+            run.tenant,
+            run.id,
+            step,
+            state.turn,
+            attempt,
+            state.call,
+            run.mode,
+            run.workflow,
+            deadline_ms,
+            grant,
+            state.instance,
+        )
+
+    def _gate_head(self, run: Run, event: e.Gated | e.Asked) -> GateHead:
+        body: dict[str, object] = {"text": event.text, "mode": run.mode, "workflow": run.workflow}
+        if isinstance(event, e.Gated):
+            permission = event.call.permission
+            body["digest"] = event.digest
+            body["call"] = sealed_form(
+                run, step=event.step, turn=event.turn, call=event.call, expires_ms=event.expires_ms
+            )
+        else:
+            permission = event.permission
+            body["context"] = event.context
+        return GateHead(
+            event.gate,
+            run.id,
+            run.tenant,
+            event.step,
+            "pending",
+            permission,
+            run.requester,
+            event.at_ms,
+            event.expires_ms,
+            body=msgspec.json.encode(body).decode(),
+        )
+
+    def _old_gate_head(self, run: Run, gate: Gate) -> GateHead:
+        """The head of a gate that an earlier entry wrote; its body is not written again."""
+        return GateHead(
+            gate.id,
+            run.id,
+            run.tenant,
+            gate.step,
+            "pending",
+            gate.permission,
+            run.requester,
+            gate.requested_ms,
+            gate.expires_ms,
+            body="",
+        )
+
+
+def _tenant(command: c.Command, run: Run) -> str:
+    return command.tenant if isinstance(command, c.Submit) else run.tenant
+
+
+def _decided(head: GateHead, event: e.Decided) -> GateHead:
+    return GateHead(
+        head.gate,
+        head.run,
+        head.tenant,
+        head.step,
+        event.decision,
+        head.permission,
+        head.requester,
+        head.requested_ms,
+        head.expires_ms,
+        event.at_ms,
+        event.by,
+        event.comment,
+        head.body,
+    )
+
+
+def _withdrawn(head: GateHead, now_ms: int) -> GateHead:
+    event = e.Decided(head.gate, head.step, "withdrawn", "", "its run ended first", now_ms)
+    return _decided(head, event)
+
