@@ -1,0 +1,136 @@
+"""Which entries of a batch may be appended: the one rule of the journal, for every store.
+
+A store brings what it knows about the runs and grants of a batch, under a lock that keeps it true until the
+batch is written, and writes what comes back.  Pure: no database is seen here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
+
+from headway_wire.errors import Broken, Problem
+
+from headway.ports import Entry, GateHead, RunHead
+
+HEAD_COLUMNS = (
+    "run",
+    "tenant",
+    "workflow",
+    "plan",
+    "status",
+    "requester",
+    "submitted_ms",
+    "updated_ms",
+    "wake_ms",
+    "parent",
+    "error",
+    "rejections",
+)
+GATE_COLUMNS = (
+    "gate",
+    "run",
+    "tenant",
+    "step",
+    "status",
+    "permission",
+    "requester",
+    "requested_ms",
+    "expires_ms",
+    "decided_ms",
+    "decided_by",
+    "comment",
+    "body",
+)
+"""Columns of `runs` and `gates` in the order in which every query names them: that of the dataclasses."""
+
+head_row = attrgetter(*HEAD_COLUMNS)
+gate_row = attrgetter(*GATE_COLUMNS)
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """What decides about an append: how many events the run has, and who owns it ("" nobody)."""
+
+    length: int
+    owner: str
+
+
+@dataclass(slots=True)
+class Admission:
+    """What to write, each thing once: the last head of a run stands for all heads of it in the batch.
+
+    accepted: one answer for each entry of the batch.  states: runs of accepted entries as they will be.
+    """
+
+    accepted: list[bool] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    heads: dict[str, tuple[RunHead, str]] = field(default_factory=dict)  # with the owner, should it be new
+    gates: dict[str, GateHead] = field(default_factory=dict)
+    spends: dict[str, Entry] = field(default_factory=dict)
+    plans: dict[str, bytes] = field(default_factory=dict)
+    snapshots: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    states: dict[str, RunState] = field(default_factory=dict)
+
+
+def admit(entries: Sequence[Entry], *, states: Mapping[str, RunState], spent: Collection[str]) -> Admission:
+    """Judge a batch in order.  Once one entry of a run is refused, later ones of that run are too.
+
+    states: the runs that exist.  spent: those grants of the batch that are spent.
+    Raises Broken, before anything is written, when an entry contradicts itself.
+    Source: headway.ports.Journal.append.
+    """
+    admission = Admission()
+    refused: set[str] = set()
+    for entry in entries:
+        run = entry.run
+        state = admission.states.get(run) or states.get(run)
+        _consistent(entry, new=state is None)
+        fits = (
+            run not in refused
+            and (entry.seq == 0 if state is None else entry.seq == state.length)
+            and (state is None or state.owner in ("", entry.owner))
+            and not any(grant in spent or grant in admission.spends for grant in entry.spends)
+        )
+        admission.accepted.append(fits)
+        if fits:
+            _take(admission, entry, owner=entry.owner if state is None else state.owner)
+        else:
+            refused.add(run)
+    return admission
+
+
+def _take(admission: Admission, entry: Entry, *, owner: str) -> None:
+    length = entry.seq + entry.count
+    admission.states[entry.run] = RunState(length, owner)
+    admission.entries.append(entry)
+    if entry.head is not None:
+        admission.heads[entry.run] = (entry.head, owner)
+    if entry.plan is not None:
+        admission.plans.setdefault(*entry.plan)
+    if entry.snapshot is not None:
+        admission.snapshots[entry.run] = (length, entry.snapshot)
+    for gate in entry.gates:
+        admission.gates[gate.gate] = gate
+    for grant in entry.spends:
+        admission.spends[grant] = entry
+
+
+def _consistent(entry: Entry, *, new: bool) -> None:
+    """An entry that contradicts itself is a defect of the engine, not a refusal."""
+    problems = []
+    if entry.count < 1 or entry.seq < 0:
+        problems.append(Problem(f"{entry.count} events from number {entry.seq} on", where="count, seq"))
+    if new and entry.seq == 0 and entry.head is None:
+        problems.append(Problem("the first entry of a run must carry its head", where="head"))
+    if entry.head is not None and entry.head.run != entry.run:
+        problems.append(Problem(f"the head is that of run {entry.head.run!r}", where="head.run"))
+    if any(gate.run != entry.run for gate in entry.gates):
+        problems.append(Problem("a gate is that of another run", where="gates"))
+    if len(set(entry.spends)) != len(entry.spends):
+        problems.append(Problem("a grant is spent twice by one entry", where="spends"))
+    if problems:
+        raise Broken(
+            f"an entry for run {entry.run!r} cannot be stored", code="store_entry_broken", problems=problems
+        )
