@@ -30,7 +30,7 @@ if [ -z "$py" ]; then
     fail "Headway needs Python 3.11 or newer; python3 here is: $found" \
         "Install a newer one, or name one that you have:  make setup PY=/path/to/python3.12"
 fi
-new_enough "$py" || fail "Headway needs Python 3.11 or newer; PY=$py is: $("$py" --version 2>&1 || echo 'not a Python')" \
+new_enough "$py" || fail "Headway needs Python 3.11 or newer; PY=$py is: $({ "$py" --version; } 2>/dev/null || echo 'not a Python')" \
     "Name another one:  make setup PY=/path/to/python3.12"
 
 # 2. The environment.  One that does not start (its Python is gone, or it was copied here) is made anew.
@@ -51,7 +51,8 @@ done
 
 python=.venv/bin/python
 if ! .venv/bin/uv --version 2>/dev/null | grep -q "^uv $uv_version\\b"; then
-    "$python" -m pip install -q --disable-pip-version-check "uv==$uv_version" || echo "make setup: no uv for this machine; using pip" >&2
+    # A machine without a uv of its own uses pip below, which also says what is wrong if nothing can be fetched.
+    "$python" -m pip install -q --disable-pip-version-check "uv==$uv_version" >/dev/null 2>&1 || true
 fi
 if .venv/bin/uv --version >/dev/null 2>&1; then
     echo 'make setup: installing with uv'

@@ -1,0 +1,1 @@
+"""What spans packages: whole programs, the documents, and the tidiness of the source."""

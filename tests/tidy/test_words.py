@@ -1,0 +1,173 @@
+"""Words and calls that have no place here: unfinished work, unsafe calls, waiting in tests.
+
+The words are written in pieces, so that this file does not find itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.tidy.tree import REPOSITORY, Finding, PythonFile, Tree, planted, report
+
+_UNFINISHED = re.compile(r"\b(?:" + "|".join(["TODO", "FIXME", "XXX", "HACK"]) + r")\b")
+
+_UNSAFE_MODULES = frozenset({"pickle", "shelve", "marshal", "dill", "cloudpickle", "imp"})
+_UNSAFE_CALLS = {
+    "eval": "evaluates text as code",
+    "exec": "runs text as code",
+    "os.system": "hands a string to a shell",
+    "os.popen": "hands a string to a shell",
+    "subprocess.getoutput": "hands a string to a shell",
+    "subprocess.getstatusoutput": "hands a string to a shell",
+    "asyncio.create_subprocess_shell": "hands a string to a shell",
+    "yaml.load": "may build any object; use yaml.safe_load",
+    "yaml.unsafe_load": "may build any object; use yaml.safe_load",
+    "tempfile.mktemp": "returns a name that another process can take first",
+}
+_SLEEPS = frozenset({"time.sleep", "asyncio.sleep", "anyio.sleep", "sleep"})
+
+WAITING = "tests/waiting.py"
+"""The one test module that may sleep: it waits for conditions, with a bound."""
+
+
+def _dotted(node: ast.expr) -> str:
+    match node:
+        case ast.Name(name):
+            return name
+        case ast.Attribute(value, attribute):
+            return f"{_dotted(value)}.{attribute}"
+        case _:
+            return ""
+
+
+def _calls(module: PythonFile) -> Iterator[tuple[str, ast.Call]]:
+    for node in ast.walk(module.syntax):
+        if isinstance(node, ast.Call):
+            yield _dotted(node.func), node
+
+
+def unfinished(tree: Tree) -> list[Finding]:
+    """Marks of unfinished work in any text, and placeholders in Python."""
+    findings = [
+        Finding(path, number, f"{found.group()}: finish it, or leave it out and say so in the docs")
+        for path, text in tree.texts.items()
+        for number, line in enumerate(text.splitlines(), 1)
+        if (found := _UNFINISHED.search(line))
+    ]
+    for module in tree.modules:
+        for node in ast.walk(module.syntax):
+            if isinstance(node, ast.Raise) and node.exc and "NotImplementedError" in ast.dump(node.exc):
+                findings.append(Finding(module.path, node.lineno, "a placeholder; leave the function out"))
+    return findings
+
+
+def unsafe(tree: Tree) -> list[Finding]:
+    """Calls and modules through which data can become code, or a string a command."""
+    findings: list[Finding] = []
+    for module in tree.modules:
+        for name, line in module.imported():
+            if name.split(".")[0] in _UNSAFE_MODULES:
+                findings.append(Finding(module.path, line, f"imports {name}, which is unsafe to read with"))
+        for name, call in _calls(module):
+            if reason := _UNSAFE_CALLS.get(name.removeprefix("builtins.")):
+                findings.append(Finding(module.path, call.lineno, f"{name} {reason}"))
+            for keyword in call.keywords:
+                if keyword.arg == "shell" and not _is_false(keyword.value):
+                    findings.append(Finding(module.path, call.lineno, "hands a string to a shell"))
+    return findings
+
+
+def _is_false(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and node.value is False
+
+
+def sleeping_tests(tree: Tree) -> list[Finding]:
+    """Sleeps in tests, other than sleep(0): such a test hopes, and is slow when it is right."""
+    return [
+        Finding(
+            module.path,
+            call.lineno,
+            f"{name}: wait for the condition with tests.waiting, or use the virtual clock",
+        )
+        for module in tree.modules
+        if module.is_test and module.path != WAITING
+        for name, call in _calls(module)
+        if name in _SLEEPS
+        and not (call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0)
+    ]
+
+
+def built_sql(tree: Tree) -> list[Finding]:
+    """Statements put together from pieces where the engine meets its database."""
+    takes_sql = {"execute", "executemany", "fetch", "fetchrow", "fetchval", "executescript"}
+    return [
+        Finding(module.path, call.lineno, "SQL put together from pieces; use a named query with bindings")
+        for module in tree.modules
+        if "/stores/" in module.path
+        for name, call in _calls(module)
+        if name.rpartition(".")[2] in takes_sql
+        if call.args and isinstance(call.args[0], ast.JoinedStr | ast.BinOp)
+    ]
+
+
+@pytest.mark.parametrize("rule", [unfinished, unsafe, sleeping_tests, built_sql])
+def test_the_repository_keeps_the_rule(rule: object) -> None:
+    assert callable(rule)
+    findings = rule(Tree(REPOSITORY))
+
+    assert not findings, report(findings)
+
+
+def test_unfinished_work_is_found(tmp_path: Path) -> None:
+    mark = "TODO"
+    tree = planted(
+        tmp_path,
+        {
+            "a.md": f"fine\n{mark}: later\n",
+            "b.py": "def f():\n    raise NotImplementedError\n",
+            "c.py": "todo = 1\n",
+        },
+    )
+
+    assert [str(finding).split(": ")[0] for finding in unfinished(tree)] == ["a.md:2", "b.py:2"]
+
+
+def test_every_unsafe_way_is_found(tmp_path: Path) -> None:
+    unsafe_lines = [
+        "import pickle",
+        "from shelve import open as o",
+        "eval('1')",
+        "exec('x = 1')",
+        "import os; os.system('ls')",
+        "import subprocess; subprocess.run('ls', shell=True)",
+        "import yaml; yaml.load('a')",
+    ]
+    safe_lines = ["import re; re.compile('a')", "subprocess.run(['ls'], shell=False)", "connection.exec('x')"]
+    tree = planted(tmp_path, {"a.py": "\n".join(unsafe_lines + safe_lines)})
+
+    assert sorted({finding.line for finding in unsafe(tree)}) == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_sleep_is_found_in_a_test_and_nowhere_else(tmp_path: Path) -> None:
+    text = "import asyncio, time\ntime.sleep(0.1)\nasyncio.sleep(delay)\nasyncio.sleep(0)\n"
+    tree = planted(tmp_path, {"tests/test_a.py": text, "src/a.py": text, WAITING: text})
+
+    assert [(finding.path, finding.line) for finding in sleeping_tests(tree)] == [
+        ("tests/test_a.py", 2),
+        ("tests/test_a.py", 3),
+    ]
+
+
+def test_built_sql_is_found_in_stores(tmp_path: Path) -> None:
+    text = "db.execute(f'select {x}')\ndb.execute('select ' + x)\ndb.execute('select ?', (x,))\n"
+    tree = planted(tmp_path, {"headway/stores/a.py": text, "headway/links/a.py": text})
+
+    assert [(finding.path, finding.line) for finding in built_sql(tree)] == [
+        ("headway/stores/a.py", 1),
+        ("headway/stores/a.py", 2),
+    ]
