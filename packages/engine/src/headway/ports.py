@@ -5,7 +5,7 @@ Adapters live in `stores`, `links` and `workers`; `main.py` and `testing.py` put
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -256,8 +256,13 @@ class Delivery:
 class Reports(Protocol):
     """Where links say what became of attempts.  All methods are called on the engine's event loop."""
 
-    def report(self, results: Sequence[Result]) -> None:
-        """Results, in any order, wanted or not."""
+    def report(
+        self, results: Sequence[Result], durable: Callable[[str], None] | None = None
+    ) -> None:
+        """Results, in any order, wanted or not.
+
+        durable: told each attempt id once its result is safe in the journal, or is known to be unwanted.
+        """
 
     def lose(self, attempts: Sequence[str], reason: str) -> None:
         """These attempts were delivered, or may have been, and nobody will report them."""

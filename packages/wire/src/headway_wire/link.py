@@ -168,6 +168,7 @@ class Outbox:
 
     def __init__(self) -> None:
         self._waiting: dict[str, deque[bytes]] = {}
+        self._frames: deque[bytes] = deque()
         self._bytes = 0
         self._filled = asyncio.Event()
         self._drained = asyncio.Event()
@@ -199,6 +200,17 @@ class Outbox:
         if self._bytes > OUTBOX_BYTES_MAX:
             self._drained.clear()
 
+    def put_frame(self, frame: _Frame) -> None:
+        """Add a whole message, such as one with a configuration; it goes before all that waits in fields."""
+        raw = encode(frame)
+        self._frames.append(raw)
+        self._bytes += len(raw)
+        self._filled.set()
+
+    def waiting(self, field: str) -> int:
+        """How many items of a field have not been taken: the last ones that were put."""
+        return len(self._waiting.get(field, ()))
+
     async def room(self) -> None:
         """Wait until less than OUTBOX_BYTES_MAX is waiting."""
         await self._drained.wait()
@@ -214,6 +226,10 @@ class Outbox:
 
     def take_now(self) -> bytes:
         """The next message, from what waits at this moment."""
+        if self._frames:
+            frame = self._frames.popleft()
+            self._bytes -= len(frame)
+            return frame
         parts: list[bytes] = []
         size = 0
         for field in list(self._waiting):
