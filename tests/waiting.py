@@ -16,7 +16,7 @@ _PAUSE_S = 0.02
 
 
 def until(ask: Callable[[], T], *, within_s: float = 10.0, what: str = "the condition") -> T:
-    """The first true answer of `ask`.  Raises: AssertionError with the last answer when none comes in time."""
+    """The first true answer of `ask`.  Raises: AssertionError when none comes in time."""
     deadline = time.monotonic() + within_s
     while not (answer := ask()):
         assert time.monotonic() < deadline, (

@@ -1,6 +1,6 @@
 """Words and calls that have no place here: unfinished work, unsafe calls, waiting in tests.
 
-The words are written in pieces, so that this file does not find itself.
+This file names what it looks for, so the search for words leaves it out.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import pytest
 
 from tests.tidy.tree import REPOSITORY, Finding, PythonFile, Tree, planted, report
 
-_UNFINISHED = re.compile(r"\b(?:" + "|".join(["TODO", "FIXME", "XXX", "HACK"]) + r")\b")
+OWN = "tests/tidy/test_words.py"
+
+_UNFINISHED = re.compile(r"\b(?:TODO|FIXME|XXX|HACK)\b")
 
 _UNSAFE_MODULES = frozenset({"pickle", "shelve", "marshal", "dill", "cloudpickle", "imp"})
 _UNSAFE_CALLS = {
@@ -56,6 +58,7 @@ def unfinished(tree: Tree) -> list[Finding]:
     findings = [
         Finding(path, number, f"{found.group()}: finish it, or leave it out and say so in the docs")
         for path, text in tree.texts.items()
+        if path != OWN
         for number, line in enumerate(text.splitlines(), 1)
         if (found := _UNFINISHED.search(line))
     ]
@@ -124,11 +127,10 @@ def test_the_repository_keeps_the_rule(rule: object) -> None:
 
 
 def test_unfinished_work_is_found(tmp_path: Path) -> None:
-    mark = "TODO"
     tree = planted(
         tmp_path,
         {
-            "a.md": f"fine\n{mark}: later\n",
+            "a.md": "fine\nTODO: later\n",
             "b.py": "def f():\n    raise NotImplementedError\n",
             "c.py": "todo = 1\n",
         },
