@@ -19,6 +19,7 @@ import rfc8785
 
 from headway_wire.codec import text_of
 from headway_wire.errors import Invalid
+from headway_wire.objects import param_schemas
 
 SEAL_VERSION = 1
 CLOCK_SKEW_MS = 5_000
@@ -96,23 +97,10 @@ def schema_digest(params: Iterable[Mapping[str, Any]]) -> str:
     """The digest of an action's input parameters, whatever their order and key case.
 
     Shape: each a mapping with `name`, `type`, `required`, `description`, and `default` and `enum` if present.
+    They are read as every peer's are, so both sides hash the same: an unknown type counts as string.
     """
-    return hashlib.sha256(canonical(sorted(map(_plain_param, params), key=_name))).hexdigest()
-
-
-def _name(param: Mapping[str, Any]) -> str:
-    return str(param["name"])
-
-
-def _plain_param(param: Mapping[str, Any]) -> dict[str, Any]:
-    given = {str(key).lower(): value for key, value in param.items()}
-    plain: dict[str, Any] = {
-        "name": str(given.get("name") or ""),
-        "type": str(given.get("type") or "string"),
-        "required": bool(given.get("required")),
-        "description": str(given.get("description") or ""),
-    }
-    return plain | {key: given[key] for key in ("default", "enum") if given.get(key) is not None}
+    named = {param.name: param.to_wire() for param in param_schemas(list(params))}
+    return hashlib.sha256(canonical([named[name] for name in sorted(named)])).hexdigest()
 
 
 def grant(grant_id: str, call: Mapping[str, Any]) -> dict[str, Any]:
