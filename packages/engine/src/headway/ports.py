@@ -167,8 +167,10 @@ class Journal(Protocol):
     async def claim(self, owner: str, *, now_ms: int, statuses: Sequence[str], limit: int) -> list[str]:
         """Take ownership of up to `limit` runs, oldest first, and name them.
 
-        Taken are runs in one of `statuses` that nobody owns, or whose owner's lease has ended.  A run
-        belongs to the engine that appended its first entry, until that engine releases it.
+        Taken are runs in one of `statuses`, which are open ones, that nobody owns, or whose owner's lease
+        has ended.  A run belongs to the engine that appended its first entry, until that engine releases
+        it.  A claimant without a lease begins a new life: what it owned is nobody's, and its lease lasts
+        until after `now_ms`.  So no run is taken twice by repeated claims.
         """
 
     async def release(self, runs: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Which entries of a batch may be appended: the one rule of the journal, for every store.
+"""What may be written: the rules of the journal and of records, for every store.
 
 A store brings what it knows about the runs and grants of a batch, under a lock that keeps it true until the
 batch is written, and writes what comes back.  Pure: no database is seen here.
@@ -7,10 +7,10 @@ batch is written, and writes what comes back.  Pure: no database is seen here.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 
-from headway_wire.errors import Broken, Problem
+from headway_wire.errors import Broken, Conflict, Invalid, Problem
 
 from headway.ports import Entry, GateHead, RunHead
 
@@ -112,9 +112,14 @@ def _take(admission: Admission, entry: Entry, *, owner: str) -> None:
     if entry.snapshot is not None:
         admission.snapshots[entry.run] = (length, entry.snapshot)
     for gate in entry.gates:
-        admission.gates[gate.gate] = gate
+        admission.gates[gate.gate] = with_body(gate, admission.gates.get(gate.gate))
     for grant in entry.spends:
         admission.spends[grant] = entry
+
+
+def with_body(gate: GateHead, earlier: GateHead | None) -> GateHead:
+    """The gate to store after `earlier`: an empty body leaves the one that is stored."""
+    return replace(gate, body=earlier.body) if earlier is not None and not gate.body else gate
 
 
 def _consistent(entry: Entry, *, new: bool) -> None:
@@ -134,3 +139,19 @@ def _consistent(entry: Entry, *, new: bool) -> None:
         raise Broken(
             f"an entry for run {entry.run!r} cannot be stored", code="store_entry_broken", problems=problems
         )
+
+
+def check_version(key: str, *, found: int, expect: int | None) -> None:
+    """Refuse a write that was meant for another version of a record."""
+    if expect is not None and expect != found:
+        raise Conflict(
+            f"{key} is at version {found}, not {expect}: someone else wrote it. Read it and decide again",
+            code="record_changed",
+            facts={"key": key, "found": found, "expected": expect},
+        )
+
+
+def check_owner(owner: str) -> None:
+    """Refuse an engine without a name: "" is nobody, and nobody holds no lease and claims nothing."""
+    if not owner:
+        raise Invalid("an engine that claims runs or holds a lease has a name", code="store_no_owner")

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from headway_wire.errors import Invalid, Unavailable
+from headway_wire.errors import Unavailable
 
-from headway.ports import Entry, GateHead, History, JournalLine, Record, RunHead
-from headway.stores.admission import RunState, admit
-from headway.stores.pages import ALL, check_version, newest_gates, newest_heads
+from headway.ports import OPEN_STATUSES, Entry, GateHead, History, JournalLine, Record, RunHead
+from headway.stores.admission import RunState, admit, check_owner, check_version, with_body
+from headway.stores.pages import ALL, newest_gates, newest_heads
 
 Faults = Callable[[str], None]
 """Called with "before NAME" and "after NAME" of a writing method, as "before append".  Raising before:
@@ -45,8 +45,12 @@ class MemoryStore:
         self._records: dict[str, Record] = {}
 
     def reopen(self) -> None:
-        """Use it again after a crash or a `close`: everything written is still there."""
+        """Use it again after a crash or a `close`: everything written is there, and all leases have ended."""
         self._open = True
+        self._leases.clear()
+        for run in self._runs.values():
+            if run.head.status in OPEN_STATUSES:
+                run.owner = ""
 
     async def close(self) -> None:
         self._open = False
@@ -73,7 +77,8 @@ class MemoryStore:
         }
         admission = admit(entries, states=states, spent=self._spent)
         self._check("before append")
-        self._plans = {**admission.plans, **self._plans}
+        for digest, body in admission.plans.items():
+            self._plans.setdefault(digest, body)
         for head, owner in admission.heads.values():
             if (found := self._runs.get(head.run)) is not None:
                 found.head = head
@@ -86,7 +91,8 @@ class MemoryStore:
             run.length = entry.seq + entry.count
         for name, (seq, snapshot) in admission.snapshots.items():
             self._runs[name].snapshot, self._runs[name].snapshot_seq = snapshot, seq
-        self._gates.update(admission.gates)
+        for name, gate in admission.gates.items():
+            self._gates[name] = with_body(gate, self._gates.get(name))
         self._spent.update(admission.spends)
         self._check("after append")
         return admission.accepted
@@ -176,7 +182,11 @@ class MemoryStore:
     # Ownership
 
     async def claim(self, owner: str, *, now_ms: int, statuses: Sequence[str], limit: int) -> list[str]:
+        check_owner(owner)
         self._check("before claim")
+        if self._leases.get(owner, 0) <= now_ms:
+            self._leases[owner] = now_ms + 1
+            self._give_up(owner)
         orphans = [
             (run.head.submitted_ms, name)
             for name, run in self._runs.items()
@@ -188,6 +198,11 @@ class MemoryStore:
         self._check("after claim")
         return taken
 
+    def _give_up(self, owner: str) -> None:
+        for run in self._runs.values():
+            if run.owner == owner and run.head.status in OPEN_STATUSES:
+                run.owner = ""
+
     async def release(self, runs: Sequence[str]) -> None:
         self._check("before release")
         for name in runs:
@@ -196,8 +211,7 @@ class MemoryStore:
         self._check("after release")
 
     async def keep_lease(self, owner: str, *, until_ms: int) -> None:
-        if not owner:
-            raise Invalid("an engine that holds a lease has a name", code="store_no_owner")
+        check_owner(owner)
         self._check("before keep_lease")
         self._leases[owner] = until_ms
         self._check("after keep_lease")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from headway_wire.errors import Conflict
-
 from headway.ports import GateHead, RunHead
 
 ALL = (2**63 - 1, "")
@@ -34,13 +32,3 @@ def key_after(prefix: str) -> str | None:
             return rest + chr(_SURROGATES.stop if following in _SURROGATES else following)
         prefix = rest
     return None
-
-
-def check_version(key: str, *, found: int, expect: int | None) -> None:
-    """Refuse a write that was meant for another version of a record."""
-    if expect is not None and expect != found:
-        raise Conflict(
-            f"{key} is at version {found}, not {expect}: someone else wrote it. Read it and decide again",
-            code="record_changed",
-            facts={"key": key, "found": found, "expected": expect},
-        )

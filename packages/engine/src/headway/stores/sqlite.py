@@ -15,10 +15,18 @@ from typing import Any, Self
 import apsw
 from headway_wire.errors import Invalid
 
-from headway.ports import Entry, GateHead, History, JournalLine, Record, RunHead
-from headway.stores.admission import Admission, RunState, admit, gate_row, head_row
+from headway.ports import OPEN_STATUSES, Entry, GateHead, History, JournalLine, Record, RunHead
+from headway.stores.admission import (
+    Admission,
+    RunState,
+    admit,
+    check_owner,
+    check_version,
+    gate_row,
+    head_row,
+)
 from headway.stores.lanes import GROUP_JOBS_MAX, Lane
-from headway.stores.pages import ALL, check_version, key_after, newest_gates, newest_heads
+from headway.stores.pages import ALL, key_after, newest_gates, newest_heads
 from headway.stores.queries import load_migrations, load_queries
 from headway.stores.sqlite_desks import Queries, ReadDesk, WriteDesk, to_text
 
@@ -169,6 +177,7 @@ class SqliteStore:
     # Ownership
 
     async def claim(self, owner: str, *, now_ms: int, statuses: Sequence[str], limit: int) -> list[str]:
+        check_owner(owner)
         taken: list[str] = await self._writer.do(
             lambda queries: _claim(queries, owner, now_ms, statuses, limit)
         )
@@ -178,8 +187,7 @@ class SqliteStore:
         await self._writer.do(lambda queries: queries.change("give", owner="", runs=to_text(runs)))
 
     async def keep_lease(self, owner: str, *, until_ms: int) -> None:
-        if not owner:
-            raise Invalid("an engine that holds a lease has a name", code="store_no_owner")
+        check_owner(owner)
         await self._writer.do(lambda queries: queries.change("keep_lease", engine=owner, until_ms=until_ms))
 
     async def due(self, owner: str, *, now_ms: int, limit: int) -> list[str]:
@@ -266,6 +274,9 @@ def _load(queries: Queries, runs: Sequence[str]) -> list[History]:
 
 
 def _claim(queries: Queries, owner: str, now_ms: int, statuses: Sequence[str], limit: int) -> list[str]:
+    if not queries.number("has_lease", engine=owner, now_ms=now_ms):
+        queries.change("give_up", owner=owner, statuses=to_text(OPEN_STATUSES))
+        queries.change("keep_lease", engine=owner, until_ms=now_ms + 1)
     oldest: list[tuple[int, str]] = []
     for ended in queries.rows("ended_leases", now_ms=now_ms):
         for status in dict.fromkeys(statuses):
@@ -273,7 +284,6 @@ def _claim(queries: Queries, owner: str, now_ms: int, statuses: Sequence[str], l
             oldest += [(submitted_ms, run) for submitted_ms, run in rows]
     taken = [run for _, run in sorted(oldest)[:limit]]
     if taken:
-        queries.change("know_engines", engines=to_text([owner]))
         queries.change("give", owner=owner, runs=to_text(taken))
     return taken
 

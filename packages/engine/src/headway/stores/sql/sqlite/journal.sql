@@ -44,7 +44,7 @@ ON CONFLICT (run) DO UPDATE SET
     rejections = excluded.rejections;
 
 -- name: put_gates
--- Write gates.
+-- Write gates.  An empty body leaves the one that is stored.
 INSERT INTO gates (
     gate, run, tenant, step, status, permission, requester, requested_ms, expires_ms, decided_ms, decided_by,
     comment, body
@@ -58,7 +58,7 @@ ON CONFLICT (gate) DO UPDATE SET
     run = excluded.run, tenant = excluded.tenant, step = excluded.step, status = excluded.status,
     permission = excluded.permission, requester = excluded.requester, requested_ms = excluded.requested_ms,
     expires_ms = excluded.expires_ms, decided_ms = excluded.decided_ms, decided_by = excluded.decided_by,
-    comment = excluded.comment, body = excluded.body;
+    comment = excluded.comment, body = CASE excluded.body WHEN '' THEN gates.body ELSE excluded.body END;
 
 -- name: add_spends
 -- Spend grants.  The primary key refuses a second time, should the judgement before it be wrong.

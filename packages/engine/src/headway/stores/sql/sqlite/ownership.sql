@@ -29,6 +29,14 @@ FROM (
 -- Make an engine the owner of these runs.
 UPDATE runs SET owner = :owner WHERE run IN (SELECT value FROM json_each(:runs));
 
+-- name: has_lease
+-- Whether an engine's lease lasts beyond this moment.
+SELECT count(*) FROM engines WHERE engine = :engine AND until_ms > :now_ms;
+
+-- name: give_up
+-- Release the open runs of one engine.
+UPDATE runs SET owner = '' WHERE owner = :owner AND status IN (SELECT value FROM json_each(:statuses));
+
 -- name: release_all
 -- Release every open run: whoever owned it is gone when this file is opened.
 UPDATE runs SET owner = '' WHERE owner <> '' AND status IN (SELECT value FROM json_each(:statuses));
