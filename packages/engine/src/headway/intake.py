@@ -81,5 +81,5 @@ def _problem(text: str, at: str) -> Problem:
     """msgspec says: Expected `int`, got `str` - at `$[0].name`."""
     said, _, spot = text.partition(" - at `$")
     path = spot.rstrip("`").replace("[...]", "") if spot else ""
-    plain = re.sub(r"`", "", said)
-    return Problem(plain[:1].lower() + plain[1:], at + path)
+    plain = re.sub(r"^(Expected|Invalid|Object)", lambda word: word[0].lower(), said.replace("`", ""))
+    return Problem(plain, at + path)
