@@ -1,1 +1,1 @@
-"""How the engine reaches plugins: the stream link, the callback link, functions of this process, and the router."""
+"""How the engine reaches plugins: over their stream, at their address, or in this process."""

@@ -128,7 +128,8 @@ class CallbackLink:
             self._reports.report([failure(delivery.id, error.code, error.message, retryable=False)])
             return
         if len(body) > instance.request_bytes_max:
-            text = f"the call has {len(body)} bytes; {instance.plugin} takes at most {instance.request_bytes_max}"
+            limit = instance.request_bytes_max
+            text = f"the call has {len(body)} bytes; {instance.plugin} takes at most {limit}"
             self._reports.report([failure(delivery.id, "request_too_large", text, retryable=False)])
             return
         try:

@@ -132,19 +132,15 @@ class PluginLink:
 
     def attempts(self, tenant: str, plugin: str) -> list[str]:
         """Ids of the attempts that are out at a plugin, as far as this engine sent them."""
-        return [
-            *(
-                id
-                for id, call in self._callbacks.out()
-                if (call.tenant, call.call.plugin) == (tenant, plugin)
-            ),
-            *(
-                id
-                for lane in self._streams.lanes()
-                if (lane.instance.tenant, lane.instance.plugin) == (tenant, plugin)
-                for id in lane.out
-            ),
+        called = [
+            attempt
+            for attempt, delivery in self._callbacks.out()
+            if (delivery.tenant, delivery.call.plugin) == (tenant, plugin)
         ]
+        for lane in self._streams.lanes():
+            if (lane.instance.tenant, lane.instance.plugin) == (tenant, plugin):
+                called += lane.out
+        return called
 
     def close(self) -> None:
         """Stop all traffic without a word about attempts: the engine's next life asks about them."""
@@ -181,7 +177,7 @@ class PluginLink:
                 waiting = self._stranded.get((delivery.tenant, delivery.call.plugin), {})
                 if waiting.get(delivery.id) is delivery:
                     del waiting[delivery.id]
-                    text = f"{delivery.call.plugin} took no calls for {self._stranded_s:g} s; it was never called"
+                    text = f"{delivery.call.plugin} took no calls for {self._stranded_s:g} s"
                     result = failure(delivery.id, "plugin_unavailable", text, retryable=True)
                     self._reports.report([result])
 
