@@ -1,0 +1,86 @@
+"""One action, asked for directly: a plan of one step, run like any other, with the same gates.
+
+Used by people (``POST /agents/{name}/actions/{action}:invoke``) and by plugins that call each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from headway_wire.errors import Invalid, NotFound
+
+from headway.core.plan import Act, Json, Plan, Step
+from headway.runbooks.checks import Params, check, resolve
+from headway.runbooks.findings import suggestion
+from headway.runbooks.runbook import PluginCall, Runbook, RunbookStep
+from headway.service.access import Ability, Actor, require
+from headway.service.engine import Engine
+
+Offered = Mapping[str, Mapping[str, tuple[int, Params]]]
+"""What a tenant's plugins offer: by plugin and action, the permission and the input parameters."""
+
+STEP = "call"
+OUTPUT = "result"
+
+
+@dataclass(frozen=True, slots=True)
+class Actions:
+    """What direct calls need: the engine, and what is offered in a tenant now."""
+
+    engine: Engine
+    offered: Callable[[str], Offered]
+
+    async def invoke(
+        self,
+        actor: Actor,
+        plugin: str,
+        action: str,
+        params: Mapping[str, Json],
+        *,
+        mode: str = "",
+        run_id: str = "",
+        parent: str = "",
+        depth: int = 0,
+    ) -> str:
+        """The id of the run that makes the call; it is durable by then.
+
+        The requester is `actor.user`.  A plugin that calls on behalf of a run gives that run's requester as
+        the actor, so that it can do no more than they.
+        Raises NotFound for an unknown plugin or action, Invalid with every wrong parameter.
+        """
+        require(actor, Ability.INVOKE)
+        plan = action_plan(self.offered(actor.tenant), plugin, action, params)
+        return await self.engine.submit(
+            plan,
+            {},
+            tenant=actor.tenant,
+            requester=actor.user,
+            mode=mode,
+            run_id=run_id,
+            parent=parent,
+            depth=depth,
+        )
+
+
+def action_plan(offered: Offered, plugin: str, action: str, params: Mapping[str, Json]) -> Plan:
+    """The plan of one call, checked against what is offered."""
+    name = resolve(plugin, offered)
+    if name is None:
+        raise NotFound(f"there is no plugin '{plugin}'{_hint(plugin, offered)}", code="unknown_plugin")
+    known = resolve(action, offered[name])
+    if known is None:
+        hint = _hint(action, offered[name])
+        raise NotFound(f"plugin '{name}' has no action '{action}'{hint}", code="unknown_action")
+    call = PluginCall(name, known, dict(params))
+    found = check(Runbook(f"{name}.{known}", (RunbookStep(STEP, call),)), offered)
+    if found.errors:
+        text = f"'{name}.{known}' cannot be called with these parameters"
+        raise Invalid(text, code="wrong_parameters", problems=found.errors)
+    step = Step(STEP, Act(name, known, dict(params)))
+    return Plan(f"{name}.{known}", (step,), outputs={OUTPUT: "{{ steps." + STEP + ".output }}"})
+
+
+def _hint(name: str, known: Mapping[str, object]) -> str:
+    hint = suggestion(name, known)
+    return f"; {hint}" if hint else ""
