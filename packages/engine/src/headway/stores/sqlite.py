@@ -305,16 +305,16 @@ def _record(row: Sequence[Any]) -> Record:
 
 
 def _heads_query(tenant: str | None, status: str | None, workflow: str | None, parent: str | None) -> str:
-    match (tenant, status, workflow, parent):
-        case (_, _, _, str()):
-            return "heads_of_parent"
-        case (str(), _, str(), None):
+    if parent:
+        return "heads_of_parent"
+    match (tenant, status, workflow):
+        case (str(), _, str()):
             return "heads_of_workflow"
-        case (str(), str(), None, None):
+        case (str(), str(), None):
             return "heads_of_status"
-        case (str(), None, None, None):
+        case (str(), None, None):
             return "heads_of_tenant"
-        case (None, str(), _, None):
+        case (None, str(), _):
             return "heads_of_status_anywhere"
         case _:
             return "heads"

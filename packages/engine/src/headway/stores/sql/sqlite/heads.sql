@@ -15,6 +15,7 @@ SELECT json_group_array(json_array(
 FROM (
     SELECT * FROM runs
     WHERE (submitted_ms, run) < (:before_ms, :before_run)
+        AND (:parent IS NULL OR parent = :parent)
         AND (:tenant IS NULL OR tenant = :tenant)
         AND (:workflow IS NULL OR workflow = :workflow)
     ORDER BY submitted_ms DESC, run DESC LIMIT :limit
@@ -29,6 +30,7 @@ FROM (
     SELECT * FROM runs
     WHERE tenant = :tenant
         AND (submitted_ms, run) < (:before_ms, :before_run)
+        AND (:parent IS NULL OR parent = :parent)
     ORDER BY submitted_ms DESC, run DESC LIMIT :limit
 );
 
@@ -41,6 +43,7 @@ FROM (
     SELECT * FROM runs
     WHERE workflow = :workflow AND tenant = :tenant
         AND (submitted_ms, run) < (:before_ms, :before_run)
+        AND (:parent IS NULL OR parent = :parent)
         AND (:status IS NULL OR status = :status)
     ORDER BY submitted_ms DESC, run DESC LIMIT :limit
 );
@@ -54,6 +57,7 @@ FROM (
     SELECT * FROM runs
     WHERE status = :status AND tenant = :tenant
         AND (submitted_ms, run) < (:before_ms, :before_run)
+        AND (:parent IS NULL OR parent = :parent)
     ORDER BY submitted_ms DESC, run DESC LIMIT :limit
 );
 
@@ -66,6 +70,7 @@ FROM (
     SELECT * FROM runs
     WHERE status = :status
         AND (submitted_ms, run) < (:before_ms, :before_run)
+        AND (:parent IS NULL OR parent = :parent)
         AND (:workflow IS NULL OR workflow = :workflow)
     ORDER BY submitted_ms DESC, run DESC LIMIT :limit
 );
