@@ -117,7 +117,7 @@ _NAMED_DAY = _pattern(rf"(?:on\s+)?(?:last\s+)?(?P<name>{'|'.join(_DAY_NAMES)})\
 _DATE = _pattern(r"(?:on\s+)?(?P<date>\d{4}-\d\d-\d\d)")
 _CLOCK = _pattern(
     r"(?:at\s+)?(?:(?P<word>noon|midnight)\b"
-    r"|(?P<hour>\d{1,2})(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.\d{1,9})?)?)?\s*(?P<half>[ap]m)?\b)"
+    r"|(?P<hour>\d{1,2})(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.\d{1,9})?)?)?(?:\s*(?P<half>[ap]m))?(?:(?=Z\b)|(?!:?\w)))"
 )
 _OFFSET = _pattern(r"Z\b|[+-]\d\d:?\d\d\b")
 _SINCE = _pattern(r"since\s+(?:the\s+)?")
