@@ -238,8 +238,8 @@ class Progress:
             self._queue(step, turn, call, facts.unavailable, world.now_ms + TARGET_WAIT_MS)
             return
         call = e.Call(
-            call.plugin,
-            call.action,
+            facts.plugin or call.plugin,
+            facts.action or call.action,
             call.params,
             facts.permission,
             facts.version,

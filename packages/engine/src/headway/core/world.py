@@ -15,6 +15,7 @@ class Facts:
 
     unavailable: why no call can be taken now, or "".
     instance: the process that would take a call now; only that one can say later whether it ever saw it.
+    plugin, action: the registered names when they were asked for by another spelling, else "" or the same.
     """
 
     permission: int = 1
@@ -24,6 +25,8 @@ class Facts:
     timeout_ms: int = 0
     unavailable: str = ""
     instance: str = ""
+    plugin: str = ""
+    action: str = ""
 
 
 class CannotEvaluate(Exception):
