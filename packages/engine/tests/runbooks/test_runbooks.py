@@ -241,6 +241,9 @@ def test_one_yaml_anchor_may_serve_several_steps() -> None:
         ("  - {id: a, value: '{{ execution.ident }}'}", 1, "'execution' has no 'ident'"),
         ("  - {id: a, value: '{{ 1 + }}'}", 1, "expected a value, the expression ends (in {{ 1 + }})"),
         ("  - {id: a, value: '{{ 1 '}", 1, "never closed"),
+        ("  - {id: a, value: '{{ sise([]) }}'}", 1, "did you mean 'size'?"),
+        ("  - {id: a, value: '{{ [].jion() }}'}", 1, "did you mean 'join'?"),
+        ("  - {id: a, value: '{{ math.round() }}'}", 1, "is written math.round(number)"),
         ("  - id: a\n    value: |\n      one\n      {{ input.x }}", 4, "did you mean 'inputs'?"),
         ("  - {id: a, value: 1, depends_on: [a]}", 1, "step 'a' waits for itself"),
         ("  - {id: a, value: 1, depends_on: [1]}", 1, "'depends_on' names steps"),
@@ -319,6 +322,7 @@ def test_a_mistake_in_a_step_is_one_finding_at_its_line(steps: str, line: int, t
             2,
             "cannot hold a template",
         ),
+        ("name: w\ninputs: {a: {description: b, or c}}\nsteps: [{id: a, value: 1}]", 2, "', ' in quotes"),
         ("name: w\ninputs: {a: {default: 1}}\nsteps: [{id: a, value: 1}]", 2, "put it in quotes"),
     ],
 )

@@ -21,6 +21,7 @@ from headway.runbooks.budget import Budget
 from headway.runbooks.cel import (
     INTEGER_MAX,
     INTEGER_MIN,
+    MACROS,
     Binary,
     Call,
     Choice,
@@ -34,8 +35,9 @@ from headway.runbooks.cel import (
     Name,
     Node,
     Unary,
+    children,
 )
-from headway.runbooks.functions import NoValue, kind_of, same
+from headway.runbooks.functions import Function, NoValue, kind_of, same
 
 
 def calculate(tree: Node, text: str, scope: Mapping[str, Json], budget: Budget) -> Json:
@@ -48,6 +50,19 @@ def calculate(tree: Node, text: str, scope: Mapping[str, Json], budget: Budget) 
         return _Calculation(scope, budget).value(tree)
     except NoValue as error:
         raise ExpressionError(str(error), text) from None
+
+
+def check_calls(tree: Node, text: str) -> None:
+    """Raises ExpressionError when a function is called that does not exist, or in another way than it is."""
+    level: tuple[Node, ...] = (tree,)
+    while level:
+        for node in level:
+            if isinstance(node, Call):
+                try:
+                    function_of(node)
+                except NoValue as error:
+                    raise ExpressionError(str(error), text) from None
+        level = tuple(child for node in level for child in children(node))
 
 
 def spelled(node: Node) -> str:
@@ -215,21 +230,8 @@ class _Calculation:
         return found
 
     def call(self, node: Call) -> Json:
-        module = isinstance(node.target, Name) and node.target.name == "math" and "math" not in self.bound
-        if module and "math" not in self.scope:
-            return self.apply(f"math.{node.name}", node.args)
-        if node.target is None:
-            return self.apply(node.name, node.args)
-        return self.apply(f".{node.name}", (node.target, *node.args))
-
-    def apply(self, name: str, args: tuple[Node, ...]) -> Json:
-        function = functions.FUNCTIONS.get(name)
-        if function is None:
-            raise NoValue(f"there is no function '{name.lstrip('.')}'{_function_hint(name)}")
-        if len(args) not in function.counts:
-            given = len(args) - name.startswith(".")
-            raise NoValue(f"'{name.lstrip('.')}' does not take {given} arguments: {function.usage}")
-        return function.apply([self.value(arg) for arg in args], self.budget)
+        args = node.args if node.target is None else (node.target, *node.args)
+        return function_of(node).apply([self.value(arg) for arg in args], self.budget)
 
     def macro(self, node: Macro) -> Json:
         over = self.value(node.over)
@@ -292,10 +294,19 @@ _ORDERS: dict[str, Callable[[int], bool]] = {
 }
 
 
-def _function_hint(name: str) -> str:
-    if name == ".matches":
-        return "; patterns are not supported: use contains, startsWith or endsWith"
-    return nearest(name.lstrip("."), [known.lstrip(".") for known in functions.FUNCTIONS])
+def function_of(node: Call) -> Function:
+    """The function that is called.  Raises NoValue when there is none, or none with so many arguments."""
+    name = node.name if node.target is None else f".{node.name}"
+    function = functions.FUNCTIONS.get(name)
+    if function is None:
+        if name == ".matches":
+            hint = "; patterns are not supported: use contains, startsWith or endsWith"
+        else:
+            hint = nearest(node.name, [known.lstrip(".") for known in (*functions.FUNCTIONS, *MACROS)])
+        raise NoValue(f"there is no function '{node.name}'{hint}")
+    if len(node.args) + (node.target is not None) not in function.counts:
+        raise NoValue(f"'{node.name}' is written {function.usage}")
+    return function
 
 
 def _whole(number: int) -> int:

@@ -69,7 +69,7 @@ class Index:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """``name(args)``, or ``target.name(args)``."""
+    """``name(args)``, or ``target.name(args)``; ``math.name(args)`` has no target but a longer name."""
 
     name: str
     target: Node | None
@@ -349,7 +349,9 @@ class _Parser:
 
     def method(self, target: Node, name: str) -> Node:
         args = self.listed(")")
-        if name not in MACROS or (isinstance(target, Name) and target.name == "math"):
+        if isinstance(target, Name) and target.name == "math":
+            return Call(f"math.{name}", None, args)
+        if name not in MACROS:
             return Call(name, target, args)
         if len(args) not in MACROS[name] or not isinstance(args[0], Name):
             wanted = "x, condition" if name in ("all", "exists", "exists_one", "filter") else "x, value"

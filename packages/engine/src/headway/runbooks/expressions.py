@@ -16,7 +16,7 @@ from functools import lru_cache
 
 from headway.core.plan import Json
 from headway.runbooks.budget import Budget, OutOfBudget
-from headway.runbooks.calculation import calculate
+from headway.runbooks.calculation import calculate, check_calls
 from headway.runbooks.cel import (
     INTEGER_MIN,
     ExpressionError,
@@ -113,7 +113,9 @@ def compiled(text: str) -> tuple[str | Template, ...]:
 
 @lru_cache(maxsize=CACHE_EXPRESSIONS_MAX)
 def _tree(expression: str) -> Node:
-    return parse(expression)
+    tree = parse(expression)
+    check_calls(tree, expression)
+    return tree
 
 
 _MARK = re.compile(

@@ -37,7 +37,9 @@ def known_keys(entries: dict[str, Node], known: Collection[str], findings: Findi
     """Note every key that is not one of `known`."""
     for name, node in entries.items():
         if name not in known:
-            findings.add(node.key or node.place, f"{what} has no key '{name}'", suggestion(name, known))
+            split = node.value is None and " " in name
+            hint = "put a text that contains ', ' in quotes" if split else suggestion(name, known)
+            findings.add(node.key or node.place, f"{what} has no key '{name}'", hint)
 
 
 def lacks(entries: dict[str, Node], key: str, known: Collection[str]) -> bool:

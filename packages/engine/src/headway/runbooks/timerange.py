@@ -226,7 +226,7 @@ class _Reader:
         end_ms = self.at(day, second.clock)
         if end_ms <= start_ms:
             end_ms = self.at(day + _DAY, second.clock)
-        return self.found(start_ms, min(end_ms, self.now_ms) if start_ms < self.now_ms else end_ms, at, end)
+        return self.found(start_ms, min(end_ms, self.now_ms) if start_ms <= self.now_ms else end_ms, at, end)
 
     def named(self, at: int) -> Found | None:
         """ "today", "this week", "yesterday" and "on Monday"."""
@@ -295,7 +295,7 @@ class _Reader:
             return None
         clock, end = told
         ms = self.at(self.today, clock)
-        if ms > self.now_ms:
+        if ms >= self.now_ms:
             ms = self.at(self.today - _DAY, clock)
         return _Moment(ms, ms, end, clock=clock)
 
