@@ -258,9 +258,7 @@ class Delivery:
 class Reports(Protocol):
     """Where links say what became of attempts.  All methods are called on the engine's event loop."""
 
-    def report(
-        self, results: Sequence[Result], durable: Callable[[str], None] | None = None
-    ) -> None:
+    def report(self, results: Sequence[Result], durable: Callable[[str], None] | None = None) -> None:
         """Results, in any order, wanted or not.
 
         durable: told each attempt id once its result is safe in the journal, or is known to be unwanted.

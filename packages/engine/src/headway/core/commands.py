@@ -141,5 +141,17 @@ class Wake:
 
 
 Command = (
-    Submit | Report | Lose | Probed | Beat | Decide | AskPerson | Resolve | Send | Pause | Resume | Cancel | Wake
+    Submit
+    | Report
+    | Lose
+    | Probed
+    | Beat
+    | Decide
+    | AskPerson
+    | Resolve
+    | Send
+    | Pause
+    | Resume
+    | Cancel
+    | Wake
 )

@@ -5,6 +5,8 @@ A wrong command is refused (it raises) before anything has happened; a stale one
 
 from __future__ import annotations
 
+from headway_wire.errors import Conflict, Forbidden, Invalid, NotFound, Throttled
+
 from headway.core import commands as c
 from headway.core import events as e
 from headway.core.gates import APPROVAL, may_decide
@@ -12,7 +14,6 @@ from headway.core.plan import Mode, Permission
 from headway.core.progress import INBOX_MESSAGES_MAX, LOSSES_MAX, Progress
 from headway.core.run import AtGate, Delayed, Final, Gate, Granted, Ready, Run, Running, Unknown
 from headway.core.world import Facts, World
-from headway_wire.errors import Conflict, Forbidden, Invalid, NotFound, Throttled
 
 IGNORED_MAX = 100
 """Stale reports recorded per run; more of them are dropped without a trace."""
@@ -145,7 +146,9 @@ def _report(progress: Progress, command: c.Report) -> None:
         progress.final(e.Completed(step, turn, attempt, command.output, now_ms), step)
     for target, message in messages:
         if len(run.inbox.get(target, ())) >= INBOX_MESSAGES_MAX:
-            failure = e.Failure("inbox_full", f"the inbox of '{target}' holds {INBOX_MESSAGES_MAX} messages", False)
+            failure = e.Failure(
+                "inbox_full", f"the inbox of '{target}' holds {INBOX_MESSAGES_MAX} messages", False
+            )
             progress.emit(e.Ending("failed", failure, now_ms))
             return
         progress.deliver(target, message)
@@ -200,9 +203,7 @@ def _redeliver(progress: Progress, step: str, state: Running | Unknown, reason: 
         return
     deadline_ms = now_ms + (facts.timeout_ms or run.spec(step).timeout_ms)
     attempt = state.tries.attempt
-    progress.emit(
-        e.Redelivered(step, state.turn, attempt, reason, deadline_ms, now_ms, 1, facts.instance)
-    )
+    progress.emit(e.Redelivered(step, state.turn, attempt, reason, deadline_ms, now_ms, 1, facts.instance))
 
 
 def _beat(progress: Progress, step: str, turn: int, attempt: int) -> None:
@@ -283,10 +284,9 @@ def _decide_gate(progress: Progress, command: c.Decide) -> None:
         _no_gate(run, command.gate)
         return
     if not may_decide(command.role, gate.permission):
-        raise Forbidden(
-            f"deciding {Permission(gate.permission).name} needs "
-            f"{'admin' if gate.permission > Permission.MODIFY else 'engineer or admin'}, you are {command.role}"
-        )
+        needed = "an admin" if gate.permission > Permission.MODIFY else "an engineer or admin"
+        name = Permission(gate.permission).name
+        raise Forbidden(f"deciding {name} needs {needed}, your role is {command.role}")
     if world.other_person_required and command.by == run.requester:
         raise Forbidden("this tenant wants another person than the requester to decide")
     if world.now_ms >= gate.expires_ms:
@@ -326,7 +326,13 @@ def _ask_person(progress: Progress, command: c.AskPerson) -> None:
         raise Invalid("an approval is asked for MODIFY or ADMIN; READ needs none")
     progress.emit(
         e.Asked(
-            command.step, gate, command.permission, command.text, command.context, now_ms + command.ttl_ms, now_ms
+            command.step,
+            gate,
+            command.permission,
+            command.text,
+            command.context,
+            now_ms + command.ttl_ms,
+            now_ms,
         )
     )
 
@@ -354,7 +360,9 @@ def _resolve(progress: Progress, command: c.Resolve) -> None:
             progress.fail(command.step, state.turn, attempt, failure, by=command.by)
         case "retry" if run.phase != "ending":
             failure = e.Failure("resolved_retry", f"{command.by} asked for another attempt")
-            progress.emit(e.RetryScheduled(command.step, state.turn, attempt, failure, now_ms, now_ms, lost=True))
+            progress.emit(
+                e.RetryScheduled(command.step, state.turn, attempt, failure, now_ms, now_ms, lost=True)
+            )
             if run.phase == "open":
                 _wake_step(progress, command.step)
         case _:
@@ -370,5 +378,3 @@ def _send(progress: Progress, step: str, message: e.Message) -> None:
     if isinstance(run.states.get(step), Final):
         raise Conflict(f"step '{step}' is over and takes no more messages")
     progress.deliver(step, message)
-
-

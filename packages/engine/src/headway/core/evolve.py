@@ -83,7 +83,9 @@ def _finish(run: Run, step: str, state: Final) -> None:
 
 def _tries(run: Run, step: str) -> Tries:
     state = run.states.get(step)
-    return state.tries if isinstance(state, Ready | AtGate | Granted | Delayed | Running | Unknown) else Tries()
+    return (
+        state.tries if isinstance(state, Ready | AtGate | Granted | Delayed | Running | Unknown) else Tries()
+    )
 
 
 def _submitted(run: Run, event: e.Submitted) -> None:
@@ -256,9 +258,7 @@ def _turn_completed(run: Run, event: e.TurnCompleted) -> None:
 
 
 def _failed(run: Run, event: e.Failed) -> None:
-    _finish(
-        run, event.step, Final(event.status, None, event.failure, event.failure.message, event.attempt)
-    )
+    _finish(run, event.step, Final(event.status, None, event.failure, event.failure.message, event.attempt))
 
 
 def _skipped(run: Run, event: e.Skipped) -> None:

@@ -1,4 +1,7 @@
-"""owed: what the world still has to do for a run, from its state alone.  It may ask too much, never too little."""
+"""owed: what the world still has to do for a run, from its state alone.
+
+It may ask too much, never too little.
+"""
 
 from __future__ import annotations
 

@@ -109,9 +109,13 @@ class Progress:
                 self._begin(step, spec)
             case "ready":
                 self._next_turn(step, spec, state)
+            case _:
+                pass  # It waits.
 
     def _why_never(self, parents: tuple[str, ...]) -> str:
-        ended = [f"{p} {self.run.step_status(p)}" for p in parents if isinstance(self.run.states.get(p), Final)]
+        ended = [
+            f"{p} {self.run.step_status(p)}" for p in parents if isinstance(self.run.states.get(p), Final)
+        ]
         return f"its trigger rule cannot be satisfied: {', '.join(ended)}"
 
     def _next_turn(self, step: str, spec: Step, idle: object) -> None:
@@ -295,9 +299,7 @@ class Progress:
         run, now_ms = self.run, self.world.now_ms
         expires_ms = now_ms + self.world.approval_ttl_ms
         digest = self.world.seal(sealed_form(run, step=step, turn=turn, call=call, expires_ms=expires_ms))
-        self.emit(
-            e.Gated(step, turn, attempt, self.gate_id(), call, digest, text, expires_ms, now_ms)
-        )
+        self.emit(e.Gated(step, turn, attempt, self.gate_id(), call, digest, text, expires_ms, now_ms))
 
     def gate_id(self) -> str:
         """The id of the run's next gate."""
@@ -313,9 +315,7 @@ class Progress:
         alive_ms = now_ms + spec.liveness_ms if spec.liveness_ms else 0
         grant_id = grant.id if grant else ""
         self.emit(
-            e.Dispatched(
-                step, turn, attempt, call, deadline_ms, now_ms, grant_id, alive_ms, facts.instance
-            )
+            e.Dispatched(step, turn, attempt, call, deadline_ms, now_ms, grant_id, alive_ms, facts.instance)
         )
 
     # How a turn ends ------------------------------------------------------------------------------
@@ -364,9 +364,7 @@ class Progress:
             self.emit(e.Lost(step, state.turn, tries.attempt, failure, now_ms))
         elif tries.losses < LOSSES_MAX and self.run.phase != "ending":
             until_ms = now_ms + LOSS_DELAY_MS * 2**tries.losses if tries.losses else now_ms
-            self.emit(
-                e.RetryScheduled(step, state.turn, tries.attempt, failure, until_ms, now_ms, lost=True)
-            )
+            self.emit(e.RetryScheduled(step, state.turn, tries.attempt, failure, until_ms, now_ms, lost=True))
         else:
             self.fail(step, state.turn, tries.attempt, failure)
 
@@ -393,5 +391,3 @@ class Progress:
 
     def _finish(self, status: str, output: Json, failure: e.Failure | None) -> None:
         self.emit(e.Finished(status, output, failure, self.world.now_ms))
-
-

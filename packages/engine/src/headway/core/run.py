@@ -205,7 +205,8 @@ class Run:
 
     def spec(self, step: str) -> Step:
         """The plan's step behind `step`, which may be an instance."""
-        return self.plan.by_id[origin(step)]
+        found = self.plan.by_id.get(step)
+        return found if found is not None else self.plan.by_id[origin(step)]
 
     def knows(self, step: str) -> bool:
         """Whether such a step, or instance, exists."""

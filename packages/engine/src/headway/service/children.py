@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+
+from headway_wire.errors import HeadwayError, NotFound, Refused
 
 from headway.core.commands import Cancel
 from headway.core.plan import Json, Plan
 from headway.ports import Delivery, Reports, Result
 from headway.service.engine import Engine, child_result
-from headway_wire.errors import HeadwayError, NotFound, Refused
 
 Prepare = Callable[[str, str, dict[str, Json]], Awaitable[tuple[Plan, dict[str, Json]]]]
 """(tenant, workflow, params) to the plan and its checked inputs; raises a Refused."""
@@ -79,10 +81,8 @@ class ChildRuns:
 
     async def _cancel(self, attempt: str) -> None:
         assert self._engine is not None
-        try:
+        with suppress(Refused):  # It has ended, or never began: nothing is left to cancel.
             await self._engine.command(child_run_id(attempt), Cancel("its parent run"))
-        except Refused:
-            pass  # It has ended, or never began: nothing is left to cancel.
 
     async def _look(self, delivery: Delivery) -> None:
         assert self._engine is not None and self._reports is not None

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import msgspec
+from headway_wire.errors import Broken, Conflict, HeadwayError, Unavailable
 
 from headway.core import commands as c
 from headway.core import events as e
@@ -26,7 +27,6 @@ from headway.core.run import Gate, Granted, Ready, Run, Running, Unknown
 from headway.core.world import World
 from headway.ports import Delivery, Entry, GateHead, Link, RunHead
 from headway.service.ledger import encode_events, encode_run
-from headway_wire.errors import Broken, Conflict, HeadwayError, Unavailable
 
 log = logging.getLogger("headway.engine")
 
@@ -140,7 +140,9 @@ class Conductor:
                 done(refusal)
             return
         except Exception as error:
-            log.exception("run %s broke on %s; it is folded anew when asked for", run.id, type(command).__name__)
+            log.exception(
+                "run %s broke on %s; it is folded anew when asked for", run.id, type(command).__name__
+            )
             self._forget(run.id)
             if done is not None:
                 done(Broken(f"run '{run.id}' could not decide on {type(command).__name__}: {error}"))
@@ -169,7 +171,12 @@ class Conductor:
             self._forget(run.id)
 
     def _follow(
-        self, loaded: Loaded, pending: Pending, events: list[e.Event], gates_before: dict[str, Gate], now_ms: int
+        self,
+        loaded: Loaded,
+        pending: Pending,
+        events: list[e.Event],
+        gates_before: dict[str, Gate],
+        now_ms: int,
     ) -> None:
         """Note what these events mean for the world: effects, gates, grants, waits and timers."""
         run = loaded.run
@@ -461,7 +468,9 @@ class Conductor:
         attempt = state.tries.attempt
         grant = None
         if state.grant is not None:
-            form = sealed_form(run, step=step, turn=state.turn, call=state.call, expires_ms=state.grant.expires_ms)
+            form = sealed_form(
+                run, step=step, turn=state.turn, call=state.call, expires_ms=state.grant.expires_ms
+            )
             grant = {"id": state.grant.id, "digest": state.grant.digest, "call": form}
         deadline_ms = state.deadline_ms if isinstance(state, Running) else 0
         return Delivery(
@@ -544,4 +553,3 @@ def _decided(head: GateHead, event: e.Decided) -> GateHead:
 def _withdrawn(head: GateHead, now_ms: int) -> GateHead:
     event = e.Decided(head.gate, head.step, "withdrawn", "", "its run ended first", now_ms)
     return _decided(head, event)
-

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Self
 
 import msgspec
+from headway_wire.errors import Conflict, HeadwayError, NotFound, TimedOut, Unavailable
 
 from headway.core import commands as c
 from headway.core.decide import advance
@@ -27,10 +28,10 @@ from headway.ports import OPEN_STATUSES, Clock, Journal, Link, Result
 from headway.service.codec import plan_digest, plan_from_json, plan_to_json
 from headway.service.conductor import Conductor, Pending
 from headway.service.ledger import fold
-from headway_wire.errors import Conflict, HeadwayError, NotFound, TimedOut, Unavailable
 
 log = logging.getLogger("headway.engine")
 
+ACTIVE_RUNS_MAX = 1_000
 LEASE_MS = 15_000
 OUTPUT_BYTES_MAX = 1 << 20
 CLAIM_RUNS = 500
@@ -70,6 +71,7 @@ class Engine:
     """Runs plans, durably.  Use as an async context manager; it is also the `Reports` of its links.
 
     active_max: runs held in memory at once; what is over that waits in the store as "queued".
+    pools: slots by pool name; "default" has `active_max` unless it is named.
     """
 
     def __init__(
@@ -81,7 +83,7 @@ class Engine:
         rules: Rules,
         pools: dict[str, int] | None = None,
         owner: str = "embedded",
-        active_max: int = 2_000,
+        active_max: int = ACTIVE_RUNS_MAX,
     ) -> None:
         self.store = store
         self.clock = clock
@@ -92,7 +94,7 @@ class Engine:
             owner=owner,
             link=link,
             world=self._world,
-            pools={"default": 512, **(pools or {})},
+            pools={"default": active_max, **(pools or {})},
             on_change=self._changed,
         )
         self._plans: dict[str, Plan] = {}
@@ -252,9 +254,7 @@ class Engine:
 
     # Reports (the port that links report to) ------------------------------------------------------
 
-    def report(
-        self, results: Sequence[Result], durable: Callable[[str], None] | None = None
-    ) -> None:
+    def report(self, results: Sequence[Result], durable: Callable[[str], None] | None = None) -> None:
         """Results of attempts; `durable` is told each attempt id once its result is safe or unwanted."""
         for result in results:
             self._report(result, durable)
@@ -269,7 +269,9 @@ class Engine:
         self._conductor.sure(result.id)
         self._tell(place[0], _report_command(result, place), partial(self._reported, result, durable))
 
-    def _reported(self, result: Result, durable: Callable[[str], None] | None, error: BaseException | None) -> None:
+    def _reported(
+        self, result: Result, durable: Callable[[str], None] | None, error: BaseException | None
+    ) -> None:
         if isinstance(error, Unavailable):
             return  # Kept; applied again when the run has been folded anew.
         if self._unsettled.get(result.id) is result:
@@ -299,7 +301,9 @@ class Engine:
                 self._tell(place[0], c.Beat(*place[1:]), None)
         self._poke()
 
-    def _tell(self, run_id: str, command: c.Command, done: Callable[[BaseException | None], None] | None) -> None:
+    def _tell(
+        self, run_id: str, command: c.Command, done: Callable[[BaseException | None], None] | None
+    ) -> None:
         if not self._conductor.command(run_id, command, done, now_ms=self.clock.now_ms()):
             self._spawn(self._tell_later(run_id, command, done))
 
@@ -412,7 +416,9 @@ class Engine:
         """
         moving = tuple(status for status in OPEN_STATUSES if status not in ("queued", "waiting_approval"))
         adopted: list[str] = []
-        while claimed := await self.store.claim(self._owner, now_ms=now_ms, statuses=moving, limit=CLAIM_RUNS):
+        while claimed := await self.store.claim(
+            self._owner, now_ms=now_ms, statuses=moving, limit=CLAIM_RUNS
+        ):
             adopted += await self._adopt_all(claimed)
         resting = 0
         while claimed := await self.store.claim(
@@ -423,7 +429,7 @@ class Engine:
         return len(adopted) + resting
 
     async def _adopt_all(self, runs: Sequence[str]) -> list[str]:
-        histories = await self.store.load(runs)
+        histories = await self.store.load(runs) if runs else []
         plans = await self._plans_for([history.plan for history in histories])
         folded = [fold(plans[history.plan], history.snapshot, history.entries) for history in histories]
         return [run.id for run in folded if self._conductor.adopt(run)]
@@ -546,7 +552,9 @@ def child_result(run: Run) -> Result:
     if finished.status == "succeeded":
         return Result(run.parent, finished.output)
     message = finished.failure.message if finished.failure else ""
-    return Result(run.parent, None, (f"child_{finished.status}", f"run {run.id} {finished.status}: {message}", False))
+    return Result(
+        run.parent, None, (f"child_{finished.status}", f"run {run.id} {finished.status}: {message}", False)
+    )
 
 
 def _report_command(result: Result, place: tuple[str, str, int, int]) -> c.Report:

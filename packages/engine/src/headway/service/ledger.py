@@ -23,10 +23,31 @@ _STATES: dict[str, type] = {
     cls.__name__: cls
     for cls in (r.Ready, r.AtGate, r.Granted, r.Delayed, r.Running, r.Unknown, r.Spread, r.Idle, r.Final)
 }
-_PLAIN = (
-    "id tenant workflow plan_digest requester mode inputs parent depth submitted_ms deadline_ms length phase "
-    "active items memory decided answers in_use gate_count ignored_count left rejections"
-).split()
+_PLAIN = [
+    "id",
+    "tenant",
+    "workflow",
+    "plan_digest",
+    "requester",
+    "mode",
+    "inputs",
+    "parent",
+    "depth",
+    "submitted_ms",
+    "deadline_ms",
+    "length",
+    "phase",
+    "active",
+    "items",
+    "memory",
+    "decided",
+    "answers",
+    "in_use",
+    "gate_count",
+    "ignored_count",
+    "left",
+    "rejections",
+]
 
 _encoder = msgspec.json.Encoder()
 _lines = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]])
@@ -45,7 +66,9 @@ def decode_events(text: bytes) -> list[Event]:
 def _decoder(kind: str) -> msgspec.json.Decoder[Any]:
     found = _DECODERS.get(kind)
     if found is None:
-        raise ValueError(f"the journal holds an event of the unknown kind '{kind}': was it written by a newer version?")
+        raise ValueError(
+            f"the journal holds an event of the unknown kind '{kind}': was it written by a newer version?"
+        )
     return found
 
 
@@ -68,7 +91,9 @@ def decode_run(plan: Plan, text: bytes) -> Run:
     """The run behind a snapshot."""
     raw = msgspec.json.decode(text)
     run = Run(plan=plan, **{name: raw[name] for name in _PLAIN})
-    run.states = {step: msgspec.convert(state, _STATES[kind]) for step, (kind, state) in raw["states"].items()}
+    run.states = {
+        step: msgspec.convert(state, _STATES[kind]) for step, (kind, state) in raw["states"].items()
+    }
     run.tallies = {step: msgspec.convert(tally, r.Tally) for step, tally in raw["tallies"].items()}
     run.inbox = {
         step: deque(msgspec.convert(message, Message) for message in messages)
