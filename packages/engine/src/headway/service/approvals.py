@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -113,11 +113,15 @@ class Approvals:
         log.info("'%s' %s %s", actor.user, wanted, id)
         return self._view(actor, gate)
 
-    async def watch(self, actor: Actor, *, idle_ms: int = 15_000) -> AsyncIterator[Approval | None]:
-        """All that are pending, then each that is requested or decided; None after `idle_ms` of silence."""
+    async def watch(self, actor: Actor, *, idle_ms: int = 15_000) -> AsyncGenerator[Approval | None, None]:
+        """All that are pending, then each that is requested or decided.
+
+        None comes first, when everything is ready, and then after each `idle_ms` of silence.
+        """
         require(actor, Ability.READ)
         pending: set[str] = set()
         with self._watch.on(ANY) as changed:
+            yield None
             while not self._watch.closed:
                 gates = await self._pending(actor)
                 for id in sorted(pending - gates.keys()):

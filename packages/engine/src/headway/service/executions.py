@@ -6,7 +6,7 @@ A run of another tenant does not exist for the caller.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -90,6 +90,13 @@ class Execution:
     steps: list[StepView]
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """A watched run has ended."""
+
+    status: str
+
+
 class Executions:
     """The runs of an engine, for people."""
 
@@ -140,23 +147,23 @@ class Executions:
 
     async def watch(
         self, actor: Actor, id: str, *, after_seq: int = -1, idle_ms: int = 15_000
-    ) -> AsyncIterator[EntryView | None]:
-        """Entries as they become durable; None after each `idle_ms` without one.
+    ) -> AsyncGenerator[EntryView | End | None, None]:
+        """Entries as they become durable, and the End when the run has ended.
 
-        Ends after the entry that ended the run, or when the engine stops.
+        None comes first, when everything is ready, and then after each `idle_ms` without an entry.  Without
+        an End, the engine stops: ask again, behind the last entry.
         """
         run = await self._run(actor, id)
         with self._watch.on(id) as changed:
-            while True:
-                over = run.phase == "finished"
+            yield None
+            while not self._watch.closed:
+                over = run.finished
                 while lines := await self._engine.store.lines(id, after_seq=after_seq, limit=LINES_PER_READ):
                     for line in lines:
-                        shown = entry(line)
                         after_seq = line.seq
-                        yield shown
-                        if shown.end:
-                            return
-                if over or self._watch.closed:
+                        yield entry(line)
+                if over is not None:
+                    yield End(over.status)
                     return
                 if not await changed_within(changed, timeout_ms=idle_ms):
                     yield None

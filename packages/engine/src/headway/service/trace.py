@@ -34,12 +34,6 @@ class EntryView:
     at_ms: int
     items: list[Item] = field(default_factory=list)
 
-    @property
-    def end(self) -> str:
-        """How the run ended in this entry, or ""."""
-        last = self.items[-1] if self.items else Item("")
-        return last.status if last.event == "finished" else ""
-
 
 @dataclass(slots=True)
 class StepTrace:
