@@ -36,7 +36,9 @@ SNAPSHOT_EVENTS = 1_000
 UNSURE_MS = 10_000
 """How long a recovered attempt may stay unaccounted for before it counts as lost."""
 
-_ACTING = (e.Dispatched, e.Redelivered, e.Lost, e.RetryScheduled)
+_CONSEQUENTIAL = frozenset(
+    {e.Dispatched, e.Redelivered, e.Lost, e.RetryScheduled, e.Queued, e.Gated, e.Asked, e.Decided}
+)
 
 Done = Callable[[BaseException | None], None]
 """Called once: with None when what was asked is durable, else with the reason why it is not."""
@@ -183,21 +185,23 @@ class Conductor:
         acting: dict[str, None] = {}
         touched: dict[str, None] = {}
         for event in events:
-            if isinstance(event, _ACTING):
-                touched[event.step] = None
-                if not (isinstance(event, e.Redelivered) and not event.again):
+            if type(event) not in _CONSEQUENTIAL:
+                continue
+            match event:
+                case e.Gated() | e.Asked():
+                    pending.gates[event.gate] = self._gate_head(run, event)
+                case e.Decided():
+                    head = pending.gates.get(event.gate) or self._old_gate_head(run, gates_before[event.gate])
+                    pending.gates[event.gate] = _decided(head, event)
+                case e.Dispatched(grant=grant):
                     acting[event.step] = None
-                if isinstance(event, e.Dispatched) and event.grant:
-                    pending.spends.append(event.grant)
-            elif isinstance(event, e.Queued):
-                touched[event.step] = None
-            elif isinstance(event, e.Gated | e.Asked):
-                touched[event.step] = None
-                pending.gates[event.gate] = self._gate_head(run, event)
-            elif isinstance(event, e.Decided):
-                head = pending.gates.get(event.gate) or self._old_gate_head(run, gates_before[event.gate])
-                pending.gates[event.gate] = _decided(head, event)
-                touched[event.step] = None
+                    if grant:
+                        pending.spends.append(grant)
+                case e.Redelivered(again=1) | e.Lost() | e.RetryScheduled():
+                    acting[event.step] = None
+                case _:
+                    pass
+            touched[event.step] = None  # type: ignore[union-attr]  # every consequential event has a step
         for step in touched:
             self._wait(run, step)
         effects = owed(run, steps=acting)

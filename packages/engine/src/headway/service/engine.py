@@ -97,6 +97,7 @@ class Engine:
             pools={"default": active_max, **(pools or {})},
             on_change=self._changed,
         )
+        self._last_world = ("", self._new_world("", 0, self._conductor.free))
         self._plans: dict[str, Plan] = {}
         self._digests: dict[int, tuple[Plan, str, bytes]] = {}
         self._stored: set[str] = set()
@@ -490,6 +491,13 @@ class Engine:
     # Inside ---------------------------------------------------------------------------------------
 
     def _world(self, tenant: str, now_ms: int, free: Callable[[str], int]) -> World:
+        if self._last_world[0] == tenant and self._last_world[1].now_ms == now_ms:
+            return self._last_world[1]  # The commands of one millisecond see the same world.
+        world = self._new_world(tenant, now_ms, free)
+        self._last_world = (tenant, world)
+        return world
+
+    def _new_world(self, tenant: str, now_ms: int, free: Callable[[str], int]) -> World:
         rules = self._rules
         policy = rules.policy(tenant)
         return World(
