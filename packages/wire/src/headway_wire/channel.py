@@ -11,12 +11,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from headway_wire import status
 from headway_wire.codec import MESSAGE_BYTES_MAX
 from headway_wire.errors import Broken, Invalid, TimedOut, Unavailable
-from headway_wire.http2 import Connection, Exchange
+
+if TYPE_CHECKING:
+    from headway_wire.http2 import Connection, Exchange
 
 CONNECT_TIMEOUT_S = 5.0
 PING_TIMEOUT_S = 10.0
@@ -205,6 +207,9 @@ class Channel:
         return connection
 
     def _protocol(self) -> Connection:
+        # Imported when first dialled: h2 takes 70 ms, more than the rest of an SDK, and many never dial.
+        from headway_wire.http2 import Connection
+
         connection = Connection(
             keepalive_s=self._keepalive_s, ping_timeout_s=self._ping_timeout_s, on_unusable=self._drop
         )
