@@ -111,10 +111,10 @@ class WriteDesk:
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             self._wal_pages = 0
         except apsw.Error as error:
-            connection.close(force=True)
+            sqlite_file.disconnect(connection, self._path)
             raise sqlite_file.translate(error, self._path) from error
         except HeadwayError:
-            connection.close(force=True)
+            sqlite_file.disconnect(connection, self._path)
             raise
 
     def _end_all_leases(self) -> None:
@@ -132,7 +132,7 @@ class WriteDesk:
             _log.warning(
                 "the last checkpoint of %s did not succeed; its log stays valid: %s", self._path, error
             )
-        self._connection.close(force=True)
+        sqlite_file.disconnect(self._connection, self._path)
         self._lock.release()
 
     # Work
@@ -244,4 +244,4 @@ class ReadDesk:
         """Nothing to tidy: a reader holds no snapshot between jobs."""
 
     def close(self) -> None:
-        self._connection.close(force=True)
+        sqlite_file.disconnect(self._connection, self._path)

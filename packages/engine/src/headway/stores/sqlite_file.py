@@ -125,7 +125,11 @@ def check_version() -> None:
 
 def check_place(path: Path) -> None:
     """Refuse a place where no file can be."""
-    if not path.parent.is_dir():
+    try:
+        found = path.parent.is_dir()
+    except PermissionError as error:
+        raise not_writable(path, error.strerror or str(error)) from error
+    if not found:
         raise Invalid(
             f"the folder of {path} does not exist. Create it: mkdir -p {path.parent}",
             code="store_folder_missing",
@@ -149,6 +153,8 @@ def check_untouched(path: Path, latest: int) -> None:
         raise not_writable(path, str(error)) from error
     try:
         check_identity(connection, path, latest)
+    except apsw.CorruptError:
+        return  # As a file is whose checkpoint was cut off: its log makes it whole again.
     except apsw.Error as error:
         raise translate(error, path) from error
     finally:
@@ -269,6 +275,14 @@ def connect_reader(path: Path, *, vfs: str | None) -> apsw.Connection:
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     connection.pragma("query_only", 1)
     return connection
+
+
+def disconnect(connection: apsw.Connection, path: Path) -> None:
+    """Close a connection.  What was committed is safe, even if tidying up behind it fails."""
+    try:
+        connection.close(force=True)
+    except apsw.Error as error:
+        _log.warning("closing %s did not go well; what was committed is safe: %s", path, error)
 
 
 def migrate(connection: apsw.Connection, migrations: list[Migration], *, at: int) -> None:
