@@ -14,7 +14,7 @@ def test_the_processors_are_between_idle_and_busy() -> None:
     cpu = readings.read_cpu()
 
     assert cpu.logical_cores == os.cpu_count()
-    assert 0 <= cpu.busy_percent <= 100
+    assert 0 <= cpu.percent <= 100
     assert cpu.load_1m >= 0
 
 
@@ -22,20 +22,20 @@ def test_memory_adds_up() -> None:
     memory = readings.read_memory()
 
     assert 0 < memory.available_bytes <= memory.total_bytes
-    assert 0 <= memory.used_percent <= 100
+    assert 0 <= memory.percent <= 100
     assert 0 <= memory.swap_used_bytes <= memory.swap_total_bytes
 
 
 def test_the_disk_that_holds_the_root_is_listed_once_and_the_fullest_comes_first() -> None:
-    disks = readings.read_disks()
+    disks = readings.read_disks().disks
 
     assert [disk.mount for disk in disks].count("/") == 1
     assert all(disk.total_bytes > 0 and 0 <= disk.free_bytes <= disk.total_bytes for disk in disks)
-    assert disks == sorted(disks, key=lambda disk: -disk.used_percent)
+    assert disks == sorted(disks, key=lambda disk: -disk.percent)
 
 
 def test_this_process_is_among_the_processes() -> None:
-    processes = readings.read_busiest_processes(len(psutil.pids()) + 100)
+    processes = readings.read_busiest_processes(len(psutil.pids()) + 100).processes
 
     (this,) = [process for process in processes if process.pid == os.getpid()]
     assert this.name == psutil.Process().name()
@@ -43,7 +43,7 @@ def test_this_process_is_among_the_processes() -> None:
 
 
 def test_as_many_processes_are_named_as_were_asked_for_and_the_busiest_comes_first() -> None:
-    processes = readings.read_busiest_processes(2)
+    processes = readings.read_busiest_processes(2).processes
 
     assert len(processes) <= 2
     assert processes == sorted(processes, key=lambda found: (-found.cpu_percent, -found.memory_bytes))

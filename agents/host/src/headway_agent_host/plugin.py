@@ -62,12 +62,12 @@ class HostAgent(Agent):
         return readings.read_memory()
 
     @action(permission="READ", idempotent=True, timeout=30, intents=[r"how full .*\bdisks?\b"])
-    def disks(self) -> list[readings.Disk]:
+    def disks(self) -> readings.Disks:
         """How full the file systems of this machine are, fullest first.  Use this when a disk alert fires."""
         return readings.read_disks()
 
     @action(permission="READ", idempotent=True, timeout=30, intents=[r"busiest process"])
-    def busiest_processes(self, limit: ProcessLimit = 5) -> list[readings.Process]:
+    def busiest_processes(self, limit: ProcessLimit = 5) -> readings.Processes:
         """The processes that use most CPU right now.  Use this to find what keeps a machine busy.
 
         Args:

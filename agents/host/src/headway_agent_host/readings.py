@@ -23,10 +23,10 @@ PORTS_MAX = 500
 
 @dataclass
 class Cpu:
-    """Percentages are of all logical cores together, 0 to 100; loads are averages of runnable processes."""
+    """`percent` is how busy all logical cores are together, 0 to 100; loads are averages of runnable processes."""
 
     logical_cores: int
-    busy_percent: float
+    percent: float
     load_1m: float
     load_5m: float
     load_15m: float
@@ -34,25 +34,32 @@ class Cpu:
 
 @dataclass
 class Memory:
-    """`available_bytes` is what programs can have without swapping; percentages are 0 to 100."""
+    """`percent` is how much is taken, 0 to 100; `available_bytes` is what programs get without swapping."""
 
     total_bytes: int
     available_bytes: int
-    used_percent: float
+    percent: float
     swap_total_bytes: int
     swap_used_bytes: int
 
 
 @dataclass
 class Disk:
-    """One mounted file system; `used_percent` (0 to 100) is what an ordinary user finds taken."""
+    """One mounted file system; `percent` (0 to 100) is what an ordinary user finds taken."""
 
     mount: str
     device: str
     file_system: str
     total_bytes: int
     free_bytes: int
-    used_percent: float
+    percent: float
+
+
+@dataclass
+class Disks:
+    """The mounted file systems, fullest first."""
+
+    disks: list[Disk]
 
 
 @dataclass
@@ -64,6 +71,13 @@ class Process:
     user: str
     cpu_percent: float
     memory_bytes: int
+
+
+@dataclass
+class Processes:
+    """The busiest processes, busiest first."""
+
+    processes: list[Process]
 
 
 @dataclass
@@ -86,11 +100,11 @@ class Ports:
 
 def read_cpu() -> Cpu:
     """How busy the processors are, watched for a quarter of a second."""
-    busy_percent = psutil.cpu_percent(interval=CPU_SAMPLE_S)
+    percent = psutil.cpu_percent(interval=CPU_SAMPLE_S)
     load_1m, load_5m, load_15m = psutil.getloadavg()
     return Cpu(
         logical_cores=psutil.cpu_count() or 1,
-        busy_percent=busy_percent,
+        percent=percent,
         load_1m=round(load_1m, 2),
         load_5m=round(load_5m, 2),
         load_15m=round(load_15m, 2),
@@ -103,13 +117,13 @@ def read_memory() -> Memory:
     return Memory(
         total_bytes=memory.total,
         available_bytes=memory.available,
-        used_percent=memory.percent,
+        percent=memory.percent,
         swap_total_bytes=swap.total,
         swap_used_bytes=swap.used,
     )
 
 
-def read_disks() -> list[Disk]:
+def read_disks() -> Disks:
     """The mounted file systems that hold data, fullest first."""
     found: dict[int, Disk] = {}
     # A container often lists only files that are mounted into it, so the root is always asked for.
@@ -125,10 +139,10 @@ def read_disks() -> list[Disk]:
         if not os.path.isdir(mount) or usage.total == 0 or (known and len(known.mount) <= len(mount)):
             continue
         found[status.st_dev] = Disk(mount, device, file_system, usage.total, usage.free, usage.percent)
-    return sorted(found.values(), key=lambda disk: -disk.used_percent)[:DISKS_MAX]
+    return Disks(sorted(found.values(), key=lambda disk: -disk.percent)[:DISKS_MAX])
 
 
-def read_busiest_processes(limit: int) -> list[Process]:
+def read_busiest_processes(limit: int) -> Processes:
     """The `limit` processes that use most CPU, watched for a quarter of a second; memory breaks ties."""
     watched = list(psutil.process_iter())
     for process in watched:
@@ -136,7 +150,7 @@ def read_busiest_processes(limit: int) -> list[Process]:
     time.sleep(CPU_SAMPLE_S)
     measured = [found for process in watched if (found := _measured(process))]
     measured.sort(key=lambda process: (-process.cpu_percent, -process.memory_bytes))
-    return measured[:limit]
+    return Processes(measured[:limit])
 
 
 def _cpu_percent(process: psutil.Process) -> float:
