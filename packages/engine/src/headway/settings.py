@@ -89,7 +89,7 @@ class Tenants(msgspec.Struct, frozen=True):
 
 
 class Runs(msgspec.Struct, frozen=True):
-    active_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 2_000
+    active_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1_000
 
 
 class Config(msgspec.Struct, frozen=True):
