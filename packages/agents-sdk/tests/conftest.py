@@ -1,4 +1,4 @@
-"""A small engine on a real socket, for tests of the runtime: it answers what the protocol says, and notes what came."""
+"""A small engine on a real socket: it answers what the protocol says, and notes what came."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-
 from headway_wire import link, messages
 from headway_wire.channel import Channel
 from headway_wire.errors import HeadwayError, Unauthenticated

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headway_wire import codec, link, messages, seal
+from headway_wire import codec, link, messages, objects, seal
+from headway_wire.channel import Channel
 from headway_wire.errors import (
     Conflict,
     Forbidden,
@@ -27,15 +28,14 @@ from headway_wire.errors import (
     Throttled,
     Unavailable,
 )
-
 from mirastack_sdk.calls import ExecuteRequest, ExecuteResponse
 from mirastack_sdk.declarations import Action, ParamSchema, PluginInfo
 from mirastack_sdk.describe import describe, param_dicts
 from mirastack_sdk.enums import ExecutionMode
 from mirastack_sdk.plugin import Plugin
 from mirastack_sdk.respond import respond_error, respond_map, respond_raw
-from mirastack_sdk.runtime import registration
 from mirastack_sdk.runtime.current import current
+from mirastack_sdk.runtime.registration import RETRY_S, Registration
 from mirastack_sdk.serve import serve_async
 
 TENANT = "824a1531-d24a-549c-8003-23b0f2d206cd"
@@ -217,7 +217,8 @@ def test_a_plugin_registers_with_everything_that_saves_a_dial_back(
         (Invalid("tenant_id is empty"), "needs operator", logging.ERROR),
         (Throttled("quota used up"), "needs operator: the quota is used up", logging.ERROR),
         (Unavailable("bootstrapping"), "engine unavailable", logging.WARNING),
-        ("name must not be empty", "rejected", logging.ERROR),
+        (Conflict("bootstrapping"), "engine unavailable", logging.WARNING),
+        ("name must not be empty\nversion must not be empty", "rejected", logging.ERROR),
     ],
 )
 def test_each_refusal_is_labelled_for_operators_and_tried_again(
@@ -225,29 +226,56 @@ def test_each_refusal_is_labelled_for_operators_and_tried_again(
     said: str,
     level: int,
     small_engine: Engines,
-    environment: Callable[..., None],
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(registration, "RETRY_S", (0.01,))
-
     async def scenario() -> None:
-        async with small_engine() as engine:
+        async with small_engine() as engine, Channel(engine.address) as channel:
             engine.refusals = [refusal]
-            environment(MIRASTACK_ENGINE_ADDR=engine.address)
-            async with serving(Sample()):
-                await engine.called("RegisterPlugin", times=2)
+            known = Registration(
+                channel,
+                messages.RegisterRequest(name="sample", instance_id="i"),
+                heartbeat_s=30,
+                heartbeat_fixed=False,
+                on_license=lambda _: None,
+                retry_s=(0.01,),
+            )
+            task = asyncio.create_task(known.run())
+            assert (await known.offer()).token == engine.token
+            task.cancel()
 
     with caplog.at_level(logging.INFO):
         run(scenario)
 
     (record,) = [record for record in caplog.records if "not registered" in record.message]
     assert f"({said})" in record.message
+    assert str(refusal) in record.message
     assert record.levelno == level
 
 
+def test_a_recommended_interval_is_adopted_unless_the_environment_fixes_it(small_engine: Engines) -> None:
+    async def beats(*, fixed: bool) -> int:
+        async with small_engine() as engine, Channel(engine.address) as channel:
+            engine.heartbeat = {"acknowledged": True, "heartbeat_interval_seconds": 3600}
+            known = Registration(
+                channel,
+                messages.RegisterRequest(name="sample", instance_id="i"),
+                heartbeat_s=0.01,
+                heartbeat_fixed=fixed,
+                on_license=lambda _: None,
+            )
+            task = asyncio.create_task(known.run())
+            await engine.called("Heartbeat")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(engine.called("Heartbeat", times=5), 0.5)
+            task.cancel()
+            return len(engine.requests("Heartbeat"))
+
+    assert asyncio.run(beats(fixed=False)) == 1
+    assert asyncio.run(beats(fixed=True)) >= 5
+
+
 def test_waits_between_registrations_grow_to_half_a_minute() -> None:
-    assert registration.RETRY_S == (2, 4, 8, 16, 30)
+    assert RETRY_S == (2, 4, 8, 16, 30)
 
 
 def test_an_engine_that_forgot_the_plugin_gets_it_again_under_the_same_instance(
@@ -281,10 +309,8 @@ def test_an_odd_licence_is_no_reason_to_be_without_an_engine(
 
 
 def test_a_plugin_serves_while_no_engine_is_there_and_registers_when_one_comes(
-    small_engine: Engines, environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    small_engine: Engines, environment: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(registration, "RETRY_S", (0.02,))
-
     async def scenario() -> None:
         async with small_engine() as engine:
             environment(MIRASTACK_ENGINE_ADDR=engine.address)
@@ -347,7 +373,7 @@ def test_execute_gives_the_author_text_and_the_engine_a_result(
             plugin = Sample()
             async with serving(plugin):
                 await engine.called("RegisterPlugin")
-                span = messages.TimeRange(start_epoch_ms=5, end_epoch_ms=9, timezone="Asia/Kolkata")
+                span = objects.TimeRange(start_epoch_ms=5, end_epoch_ms=9, timezone="Asia/Kolkata")
                 answer = await execute(
                     engine,
                     "echo",
@@ -674,17 +700,13 @@ def test_a_broken_stream_loses_nothing_that_runs_or_has_run(
 
 
 def test_a_restarted_engine_that_forgot_the_token_is_registered_with_again(
-    small_engine: Engines, environment: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    small_engine: Engines, environment: Callable[..., None]
 ) -> None:
-    monkeypatch.setattr(registration, "RETRY_S", (0.02,))
-
     async def scenario() -> None:
         plugin = Sample()
         async with linked(small_engine, environment, plugin) as (engine, first):
             await first.send(calls=[a_call("slow", "hold")])
-            await engine.until(lambda: True)
-            while not plugin.requests:
-                await asyncio.sleep(0.005)
+            await first.until(lambda: "slow" in first.beats)
             engine.token = "token-2"
             await engine.restart()
             second = await engine.connected(2)
