@@ -45,6 +45,22 @@ def _problem(tree: Tree, path: str, link: str) -> str:
     return ""
 
 
+def unreachable(tree: Tree) -> list[Finding]:
+    """Pages below docs/ that no other page leads to."""
+    led_to: set[Path] = set()
+    for path, text in tree.texts.items():
+        if path.endswith(".md"):
+            links = (first or second for first, second in _LINK.findall(_FENCE.sub("", text)))
+            page = tree.root / path
+            led_to |= {(page.parent / link.partition("#")[0]).resolve() for link in links} - {page.resolve()}
+    pages = (path for path in tree.texts if path.startswith("docs/") and path.endswith(".md"))
+    return [
+        Finding(path, 1, "no page leads here; add it to docs/README.md or to a page listed there")
+        for path in pages
+        if (tree.root / path).resolve() not in led_to
+    ]
+
+
 def unexplained(tree: Tree) -> list[Finding]:
     """Modules without a docstring.  An empty `__init__.py` of a folder of tests has nothing to say."""
     return [
@@ -56,6 +72,12 @@ def unexplained(tree: Tree) -> list[Finding]:
 
 def test_every_link_between_documents_leads_somewhere() -> None:
     findings = broken_links(Tree(REPOSITORY))
+
+    assert not findings, report(findings)
+
+
+def test_every_page_of_the_documentation_can_be_found() -> None:
+    findings = unreachable(Tree(REPOSITORY))
 
     assert not findings, report(findings)
 
@@ -72,6 +94,13 @@ def test_broken_links_are_found(tmp_path: Path) -> None:
     tree = planted(tmp_path, {"a.md": text, "b.md": "# One two!\n"})
 
     assert [finding.what.split(":")[0] for finding in broken_links(tree)] == ["c.md", "#nowhere"]
+
+
+def test_a_page_that_nobody_links_to_is_found(tmp_path: Path) -> None:
+    pages = {"README.md": "[a](docs/a.md)", "docs/a.md": "", "docs/b.md": "[b](b.md)", "docs/c.txt": ""}
+    tree = planted(tmp_path, pages)
+
+    assert [finding.path for finding in unreachable(tree)] == ["docs/b.md"]
 
 
 def test_a_module_without_a_docstring_is_found(tmp_path: Path) -> None:

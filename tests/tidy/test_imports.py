@@ -142,13 +142,19 @@ def _normal(name: str) -> str:
 
 def _imported_distributions(project: Path) -> set[str]:
     """The distributions whose modules `project` imports, itself and the standard library left out."""
-    providers = packages_distributions()
+    providers = {**packages_distributions(), **_OWN_MODULES}
     tops = {
         name.split(".")[0] for module in Tree(project / "src").modules for name, _ in module.imported()
     } - sys.stdlib_module_names
     own = {path.name for path in (project / "src").iterdir()}
     return {_normal(providers.get(top, [top])[0]) for top in tops - own}
 
+
+_OWN_MODULES = {
+    source.name: [tomllib.loads((source.parents[1] / "pyproject.toml").read_text())["project"]["name"]]
+    for source in REPOSITORY.glob("[pa]*/*/src/*")
+}
+"""What is installed in place has no list of its modules."""
 
 PROJECTS = sorted(path.parent for path in REPOSITORY.glob("[pa]*/*/pyproject.toml"))
 

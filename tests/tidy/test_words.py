@@ -33,8 +33,8 @@ _UNSAFE_CALLS = {
 }
 _SLEEPS = frozenset({"time.sleep", "asyncio.sleep", "anyio.sleep", "sleep"})
 
-WAITING = "tests/waiting.py"
-"""The one test module that may sleep: it waits for conditions, with a bound."""
+_MAY_SLEEP = "until"
+"""How the name of a function starts that may sleep in tests: it waits for a condition, with a bound."""
 
 
 def _dotted(node: ast.expr) -> str:
@@ -64,9 +64,17 @@ def unfinished(tree: Tree) -> list[Finding]:
     ]
     for module in tree.modules:
         for node in ast.walk(module.syntax):
-            if isinstance(node, ast.Raise) and node.exc and "NotImplementedError" in ast.dump(node.exc):
-                findings.append(Finding(module.path, node.lineno, "a placeholder; leave the function out"))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _is_placeholder(node):
+                findings.append(
+                    Finding(module.path, node.lineno, f"{node.name} is a placeholder; leave it out")
+                )
     return findings
+
+
+def _is_placeholder(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether all a function does is to say that it is not there.  A hook may end so, after what it knows."""
+    body = function.body[1:] if ast.get_docstring(function) else function.body
+    return len(body) == 1 and isinstance(body[0], ast.Raise) and "NotImplementedError" in ast.dump(body[0])
 
 
 def unsafe(tree: Tree) -> list[Finding]:
@@ -92,17 +100,26 @@ def _is_false(node: ast.expr) -> bool:
 def sleeping_tests(tree: Tree) -> list[Finding]:
     """Sleeps in tests, other than sleep(0): such a test hopes, and is slow when it is right."""
     return [
-        Finding(
-            module.path,
-            call.lineno,
-            f"{name}: wait for the condition with tests.waiting, or use the virtual clock",
-        )
+        Finding(module.path, call.lineno, f"{name}: wait with tests.waiting, or use the virtual clock")
         for module in tree.modules
-        if module.is_test and module.path != WAITING
-        for name, call in _calls(module)
-        if name in _SLEEPS
-        and not (call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0)
+        if module.is_test
+        for name, call in _calls_outside(module.syntax, _MAY_SLEEP)
+        if name in _SLEEPS and not _is_zero(call)
     ]
+
+
+def _calls_outside(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.Call]]:
+    """The calls below `node`, but for those in functions whose name starts with `prefix`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and child.name.startswith(prefix):
+            continue
+        if isinstance(child, ast.Call):
+            yield _dotted(child.func), child
+        yield from _calls_outside(child, prefix)
+
+
+def _is_zero(call: ast.Call) -> bool:
+    return bool(call.args) and isinstance(call.args[0], ast.Constant) and call.args[0].value == 0
 
 
 def built_sql(tree: Tree) -> list[Finding]:
@@ -132,11 +149,12 @@ def test_unfinished_work_is_found(tmp_path: Path) -> None:
         {
             "a.md": "fine\nTODO: later\n",
             "b.py": "def f():\n    raise NotImplementedError\n",
+            "d.py": "def f(x):\n    if x:\n        return x\n    raise NotImplementedError\n",
             "c.py": "todo = 1\n",
         },
     )
 
-    assert [str(finding).split(": ")[0] for finding in unfinished(tree)] == ["a.md:2", "b.py:2"]
+    assert [str(finding).split(": ")[0] for finding in unfinished(tree)] == ["a.md:2", "b.py:1"]
 
 
 def test_every_unsafe_way_is_found(tmp_path: Path) -> None:
@@ -157,7 +175,8 @@ def test_every_unsafe_way_is_found(tmp_path: Path) -> None:
 
 def test_a_sleep_is_found_in_a_test_and_nowhere_else(tmp_path: Path) -> None:
     text = "import asyncio, time\ntime.sleep(0.1)\nasyncio.sleep(delay)\nasyncio.sleep(0)\n"
-    tree = planted(tmp_path, {"tests/test_a.py": text, "src/a.py": text, WAITING: text})
+    text += "def until_ready():\n    time.sleep(0.1)\n"
+    tree = planted(tmp_path, {"tests/test_a.py": text, "src/a.py": text})
 
     assert [(finding.path, finding.line) for finding in sleeping_tests(tree)] == [
         ("tests/test_a.py", 2),

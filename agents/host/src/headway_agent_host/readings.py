@@ -23,7 +23,7 @@ PORTS_MAX = 500
 
 @dataclass
 class Cpu:
-    """`percent` is how busy all logical cores are together, 0 to 100; loads are averages of runnable processes."""
+    """`percent` is how busy all logical cores are together, 0 to 100; loads count runnable processes."""
 
     logical_cores: int
     percent: float
