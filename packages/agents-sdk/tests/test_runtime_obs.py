@@ -80,8 +80,8 @@ def test_an_authors_span_has_its_attributes_and_metrics(tracer: Tracer) -> None:
         "tenant_id": "t",
         "mirastack.component_kind": "agent",
     }
-    assert counter == ("mirastack_agent_actions_total", 1, labels)
-    assert (histogram[0], histogram[2]) == ("mirastack_agent_action_latency_seconds", labels)
+    assert [counter[0], counter[2]] == ["mirastack_agent_actions_total", labels]
+    assert [histogram[0], histogram[2]] == ["mirastack_agent_action_latency_seconds", labels]
 
 
 def test_an_exception_makes_the_outcome_an_error(tracer: Tracer) -> None:

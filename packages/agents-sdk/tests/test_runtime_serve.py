@@ -435,6 +435,21 @@ def test_what_an_author_raises_is_a_failed_result_without_a_traceback(
     assert "RuntimeError: the backend said no" in caplog.text
 
 
+def test_a_deadline_in_the_context_ends_an_attempt(
+    small_engine: Engines, environment: Callable[..., None]
+) -> None:
+    async def scenario() -> None:
+        async with small_engine(offers_link=False) as engine:
+            environment(MIRASTACK_ENGINE_ADDR=engine.address)
+            async with serving(Sample()):
+                await engine.called("RegisterPlugin")
+                soon = str(time.time_ns() // 1_000_000 + 30)
+                answer = await execute(engine, "hold", {}, context={"headway.deadline_ms": soon})
+                assert (answer.success, answer.error) == (False, "hold was not done at its deadline")
+
+    run(scenario)
+
+
 def test_a_call_for_another_tenant_is_refused(
     small_engine: Engines, environment: Callable[..., None]
 ) -> None:

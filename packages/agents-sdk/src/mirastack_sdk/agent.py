@@ -16,7 +16,6 @@ schema.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import difflib
 import inspect
@@ -53,6 +52,7 @@ from mirastack_sdk.enums import (
 )
 from mirastack_sdk.plugin import Plugin
 from mirastack_sdk.prompts import load_prompt_templates
+from mirastack_sdk.runtime.threads import call_author
 from mirastack_sdk.signature import Signature, read_signature
 
 __all__ = ["ActionOptions", "Agent", "action"]
@@ -113,17 +113,9 @@ class _TypedAction:
 
         Raises: Invalid for wrong parameters, Broken for a wrong result, and whatever the function raises.
         """
-        result = await _call(self.function, **self.signature.arguments(req))
+        result = await call_author(self.function, **self.signature.arguments(req))
         checked = self.signature.checked(result)
         return checked if isinstance(checked, ExecuteResponse) else ExecuteResponse(output=checked)
-
-
-async def _call(function: Callable[..., object], *args: object, **kwargs: object) -> object:
-    """The result of an author's function, which may be sync; a sync one must not hold up the event loop."""
-    if inspect.iscoroutinefunction(function):
-        return await function(*args, **kwargs)
-    result = await asyncio.to_thread(function, *args, **kwargs)
-    return await result if inspect.isawaitable(result) else result
 
 
 class ActionOptions(TypedDict, total=False):
@@ -304,14 +296,14 @@ class Agent(Plugin):
     async def health_check(self) -> None:
         """Ask the function given to `on_health_check`, if any."""
         if self._check_health is not None:
-            await _call(self._check_health)
+            await call_author(self._check_health)
 
     async def config_updated(self, config: dict[str, str]) -> None:
         """Take over changed settings, then tell the function given to `on_config`."""
         self.config.clear()
         self.config.update(self._config_defaults() | config)
         if self._take_config is not None:
-            await _call(self._take_config, config)
+            await call_author(self._take_config, config)
 
 
 def _usual_stage(permission: Permission) -> DevOpsStage:

@@ -24,6 +24,7 @@ from mirastack_sdk.runtime.threads import call_author
 log = logging.getLogger("mirastack_sdk")
 
 ATTEMPT_CONTEXT_KEY = "headway.attempt"  # the attempt's id in Execute.context, from engines that send one
+DEADLINE_CONTEXT_KEY = "headway.deadline_ms"  # its deadline likewise, epoch milliseconds
 
 
 class PluginService:
@@ -120,6 +121,7 @@ def _call(request: messages.ExecuteRequest) -> link.Call:
             f"params_json must be a JSON object, found {codec.json_type(params)}", code="bad_params"
         )
     span = request.time_range
+    deadline = request.context.get(DEADLINE_CONTEXT_KEY, "")
     return link.Call(
         id=request.context.get(ATTEMPT_CONTEXT_KEY) or uuid.uuid4().hex,
         run=request.execution_id,
@@ -127,6 +129,7 @@ def _call(request: messages.ExecuteRequest) -> link.Call:
         action=request.action_id,
         params=codec.stringify(params),
         mode=ExecutionMode.of(request.execution_mode or request.mode).word,
+        deadline_ms=int(deadline) if deadline.isdecimal() else 0,
         context=request.context,
         time_range=None
         if span is None
