@@ -151,6 +151,8 @@ class Box:
     clock: MovableClock
     hands: Hands
     admin_key: tuple[str, str]
+    keys: dict[str, tuple[str, str]]
+    server: RestServer
     tokens: dict[str, str] = field(default_factory=dict)
 
     def asks(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -166,10 +168,10 @@ class Box:
         who: str = "admin",
         headers: dict[str, str] | None = None,
     ) -> Answer:
-        """One request; `who` names a role, "stranger" (another tenant's admin) or "" for nobody."""
+        """One request; `who` is a role, "stranger" (another tenant's admin) or "" for nobody."""
         given = dict(headers or {})
         if who:
-            given.setdefault("Authorization", f"Bearer {self.tokens[who]}")
+            given.setdefault("Authorization", f"Bearer {self.token(who)}")
         raw = body
         if isinstance(body, dict | list):
             raw = json.dumps(body)
@@ -182,6 +184,18 @@ class Box:
             return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
         finally:
             connection.close()
+
+    async def stop(self) -> None:
+        """Stop serving, as the engine does when it stops; leaving the box does it once more."""
+        await self.server.__aexit__()
+
+    def token(self, who: str) -> str:
+        """An access token; one of a session of its own for "fresh-admin" and the like."""
+        role = who.removeprefix("fresh-")
+        if who not in self.tokens or role != who:
+            tokens = self.asks(self.services.identity.login(*self.keys[role]))
+            self.tokens[who] = tokens.access
+        return self.tokens[who]
 
     def get(self, path: str, *, who: str = "admin") -> Any:
         """The JSON of a GET that succeeds."""
@@ -228,7 +242,7 @@ class Stream:
 
     def __init__(self, box: Box, path: str, who: str, headers: dict[str, str]) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", box.port, timeout=PATIENCE_S)
-        given = {"Authorization": f"Bearer {box.tokens[who]}", **headers}
+        given = {"Authorization": f"Bearer {box.token(who)}", **headers}
         self._connection.request("GET", f"/api/v1{path}", None, given)
         self.response = self._connection.getresponse()
 
@@ -321,10 +335,9 @@ async def _open(stack: AsyncExitStack, store: Store, loop: asyncio.AbstractEvent
     )
     server = RestServer(build_app(services), host="127.0.0.1", port=0, watch=watch)
     await stack.enter_async_context(server)
-    box = Box(server.port, loop, services, engine, clock, hands, (first.api_key_id, first.api_secret))
-    for name, (key, secret) in (await _people(store, clock)).items():
-        box.tokens[name] = (await services.identity.login(key, secret)).access
-    return box
+    admin_key = (first.api_key_id, first.api_secret)
+    keys = await _people(store, clock)
+    return Box(server.port, loop, services, engine, clock, hands, admin_key, keys, server)
 
 
 def boxed(tmp_path: Path, *, sqlite: bool) -> Iterator[Box]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from headway_wire.errors import Invalid, NotFound
 
-from headway.core.plan import Act, Json, Plan, Step
+from headway.core.plan import Act, Json, Mode, Plan, Step
 from headway.runbooks.checks import Params, check, resolve
 from headway.runbooks.findings import suggestion
 from headway.runbooks.runbook import PluginCall, Runbook, RunbookStep
@@ -50,6 +50,7 @@ class Actions:
         Raises NotFound for an unknown plugin or action, Invalid with every wrong parameter.
         """
         require(actor, Ability.INVOKE)
+        check_mode(mode)
         plan = action_plan(self.offered(actor.tenant), plugin, action, params)
         return await self.engine.submit(
             plan,
@@ -79,6 +80,12 @@ def action_plan(offered: Offered, plugin: str, action: str, params: Mapping[str,
         raise Invalid(text, code="wrong_parameters", problems=found.errors)
     step = Step(STEP, Act(name, known, dict(params)))
     return Plan(f"{name}.{known}", (step,), outputs={OUTPUT: "{{ steps." + STEP + ".output }}"})
+
+
+def check_mode(mode: str) -> None:
+    """Raises Invalid unless `mode` is a mode, or "" for the plan's own."""
+    if mode and mode not in tuple(Mode):
+        raise Invalid(f"there is no mode '{mode}'; there are {', '.join(Mode)}", code="unknown_mode")
 
 
 def _hint(name: str, known: Mapping[str, object]) -> str:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import msgspec
 from headway_wire.errors import Conflict, Invalid, NotFound, Problem
 
-from headway.core.plan import Json, Mode, Plan
+from headway.core.plan import Json, Plan
 from headway.ports import Clock, Record, Records
 from headway.runbooks.checks import check, resolve
 from headway.runbooks.compiler import compile
@@ -25,7 +25,7 @@ from headway.runbooks.inputs import bind_inputs
 from headway.runbooks.loader import parse
 from headway.runbooks.runbook import Approval, ChildRun, PluginCall, Runbook
 from headway.service.access import Ability, Actor, require
-from headway.service.actions import Offered
+from headway.service.actions import Offered, check_mode
 from headway.service.engine import Engine
 
 log = logging.getLogger("headway.workflows")
@@ -210,7 +210,7 @@ class Workflows:
         Raises Invalid with every wrong input, Conflict when `key` was used with other inputs.
         """
         require(actor, Ability.RUN)
-        _check_mode(mode)
+        check_mode(mode)
         plan, bound = await self.prepare(actor.tenant, name, inputs, version=version)
         run_id = _keyed_id(actor, plan.name, key) if key else ""
         run_id = await self._engine.submit(
@@ -283,11 +283,6 @@ def _keyed_id(actor: Actor, workflow: str, key: str) -> str:
         raise Invalid(f"an idempotency key has 1 to {KEY_CHARS_MAX} visible characters")
     place = "\n".join((actor.tenant, actor.user, workflow, key))
     return f"run-{hashlib.sha256(place.encode()).hexdigest()[:24]}"
-
-
-def _check_mode(mode: str) -> None:
-    if mode and mode not in tuple(Mode):
-        raise Invalid(f"there is no mode '{mode}'; there are {', '.join(Mode)}", code="unknown_mode")
 
 
 def _choose(head: Head, version: int) -> Version:
