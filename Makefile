@@ -42,8 +42,8 @@ format: $(STAMP) ## Put every file into the one format, and fix what ruff can fi
 bench: $(STAMP) ## Measure Headway beside its peers and the machine's limit; prints ratios (takes a while)
 	@$(BIN)/python -m bench $(ARGS)
 
-sim: $(STAMP) ## Simulate crashes, lost and late results from a seed (SEED=7, SEEDS=2000)
-	@$(BIN)/python -m headway.simulation $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS))
+sim: $(STAMP) ## Live many lives full of crashes, or one again (SEED=7; SEEDS=2000 FIRST=0)
+	@$(BIN)/python -m tests.sim $(if $(SEED),--seed $(SEED)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST),--first $(FIRST))
 
 torture: $(STAMP) ## Kill the real engine and the real agent again and again, and look for anything lost or done twice
 	@$(BIN)/python -m tests.torture $(ARGS)
