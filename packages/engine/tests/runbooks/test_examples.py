@@ -7,8 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from headway.core.plan import Compute
+from headway.core.plan import Compute, Rule
 from headway.runbooks import bind_inputs, check, compile, evaluate, parse
+from headway.runbooks.budget import WORK_MAX
+from headway.runbooks.cel import CHAIN_MAX, EXPRESSION_CHARS_MAX, MACROS, NESTING_MAX
+from headway.runbooks.expressions import RESULT_BYTES_MAX, TEMPLATES_MAX
+from headway.runbooks.functions import FUNCTIONS
+from headway.runbooks.inputs import EXPECTED
+from headway.runbooks.loader import INPUT_KEYS, RUNBOOK_KEYS
+from headway.runbooks.steps import ON_ERROR, RETRY_KEYS, STEP_KEYS, TYPES
 
 ROOT = Path(__file__).parents[4]
 EXAMPLES = sorted((ROOT / "examples" / "runbooks").glob("*.yaml"))
@@ -85,3 +92,31 @@ def test_the_summary_of_the_host_report_names_what_deserves_a_look() -> None:
     assert evaluate(plan.outputs["headline"], {"inputs": inputs, "steps": steps}) == (
         "The CPU is busy: 97.5 %; Disk / is nearly full: 91 %"
     )
+
+
+def test_the_reference_names_every_function_and_no_other() -> None:
+    page = (ROOT / "docs/reference/expressions.md").read_text()
+    usages = [function.usage for function in FUNCTIONS.values()]
+
+    table = page.split("## Functions")[1].split("Over lists")[0]
+
+    told = re.findall(r"`((?:[a-z]+\.)?[a-zA-Z]+\([a-z, ]*\))`", table)
+    assert sorted(told) == sorted(usages)
+    for macro in MACROS:
+        assert f"`list.{macro}(x, " in page
+
+
+def test_the_reference_names_every_limit_of_expressions() -> None:
+    limits = (ROOT / "docs/reference/expressions.md").read_text().split("## Limits")[1]
+
+    for limit in (EXPRESSION_CHARS_MAX, NESTING_MAX, CHAIN_MAX, TEMPLATES_MAX, WORK_MAX):
+        assert f"{limit:,}" in limits
+    assert f"{RESULT_BYTES_MAX // 2**20} MiB" in limits
+
+
+def test_the_reference_names_every_key_trigger_policy_and_type() -> None:
+    page = (ROOT / "docs/reference/runbook.md").read_text()
+    rules = [rule.value if rule is not Rule.QUORUM else "quorum: N" for rule in Rule]
+
+    for word in [*RUNBOOK_KEYS, *INPUT_KEYS, *STEP_KEYS, *TYPES, *EXPECTED, *ON_ERROR, *RETRY_KEYS, *rules]:
+        assert f"`{word}`" in page, word

@@ -19,7 +19,7 @@ Answer = Callable[[Call], Any]
 
 
 def run_of(name: str, inputs: dict[str, Any], answer: Answer, *, approve: bool = True) -> Run:
-    """An example, run to its end: calls are answered, gates decided; a Failure as answer is a failed attempt."""
+    """An example, run to its end with calls answered and gates decided; an answer may be a Failure."""
 
     def facts(tenant: str, plugin: str, action: str) -> Facts:
         return Facts(permission=2 if action == "clean_directory" else 1)

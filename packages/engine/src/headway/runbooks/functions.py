@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import re
+import string
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cmp_to_key
@@ -206,12 +207,16 @@ def _join(args: list[Json], budget: Budget) -> Json:
     return separator.join(texts)
 
 
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_UPPER = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
+
+
 def _lower(text: str) -> str:
-    return "".join(c.lower() if c.isascii() else c for c in text) if not text.isascii() else text.lower()
+    return text.translate(_LOWER)
 
 
 def _upper(text: str) -> str:
-    return "".join(c.upper() if c.isascii() else c for c in text) if not text.isascii() else text.upper()
+    return text.translate(_UPPER)
 
 
 # Lists --------------------------------------------------------------------------------------------

@@ -22,8 +22,8 @@ INPUT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 INTENTS_MAX = 50
 VERSION_MAX = 1_000_000
 
-_KEYS = ("name", "description", "version", "mode", "timeout", "intents", "inputs", "steps", "outputs")
-_INPUT_KEYS = ("type", "required", "default", "description", "enum")
+RUNBOOK_KEYS = ("name", "description", "version", "mode", "timeout", "intents", "inputs", "steps", "outputs")
+INPUT_KEYS = ("type", "required", "default", "description", "enum")
 _INTENT_KEYS = ("pattern", "priority", "description")
 _MODES = {mode.value: mode for mode in Mode}
 
@@ -50,9 +50,9 @@ def _runbook(root: Node, filename: str, findings: Findings) -> Runbook | None:
         findings.add(root.place, f"a runbook is a mapping, not {kind_of(root)}", "begin with 'name: ...'")
         return None
     entries = root.value
-    fields.known_keys(entries, _KEYS, findings, what="a runbook")
+    fields.known_keys(entries, RUNBOOK_KEYS, findings, what="a runbook")
     for key in ("name", "steps"):
-        if fields.lacks(entries, key, _KEYS):
+        if fields.lacks(entries, key, RUNBOOK_KEYS):
             findings.add(root.place, f"a runbook needs '{key}'", f"add '{key}: ...'")
     inputs = _inputs(entries.get("inputs"), findings)
     steps = read_steps(entries.get("steps"), findings)
@@ -139,7 +139,7 @@ def _input(name: str, node: Node, findings: Findings) -> Input:
             node.key or node.place, f"'{name[:80]}' is no name for an input: letters, digits and '_'", hint
         )
     entries = fields.mapping(node, findings, what=f"input '{name}'")
-    fields.known_keys(entries, _INPUT_KEYS, findings, what="an input")
+    fields.known_keys(entries, INPUT_KEYS, findings, what="an input")
     kind = entries.get("type")
     type = fields.text(kind, findings, what="'type'", default="string")
     if kind is not None and type not in EXPECTED:

@@ -35,8 +35,11 @@ _OWN: dict[str, tuple[str, ...]] = {
     "value": ("value",),
 }
 TYPES = tuple(_OWN)
+STEP_KEYS = dict.fromkeys((*_COMMON, *(key for own in _OWN.values() for key in own)))
+"""Every key that some step can have."""
+
 _KEYS = {kind: (*_COMMON, *own) for kind, own in _OWN.items()}
-_RETRY = ("attempts", "delay", "multiplier", "max_delay")
+RETRY_KEYS = ("attempts", "delay", "multiplier", "max_delay")
 
 ON_ERROR = {
     "fail": OnFailure.FAIL,
@@ -272,7 +275,7 @@ def _one_template(text: str) -> bool:
 
 def _retry(node: Node | None, findings: Findings) -> Retry:
     entries = fields.mapping(node, findings, what="'retry'")
-    fields.known_keys(entries, _RETRY, findings, what="'retry'")
+    fields.known_keys(entries, RETRY_KEYS, findings, what="'retry'")
     default = Retry()
     return Retry(
         attempts=fields.whole(
