@@ -86,12 +86,16 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Work: call `action` of `plugin`; with plugin `WORKFLOW`, run a workflow as a child."""
+    """Work: call `action` of `plugin`; with plugin `WORKFLOW`, run a workflow as a child.
+
+    time_range: given as such; None lets the parameters tell (``start: -1h``).
+    """
 
     plugin: str
     action: str
     params: dict[str, Json] = field(default_factory=dict)
     templated: bool = False
+    time_range: dict[str, Json] | None = None
 
 
 @dataclass(frozen=True, slots=True)

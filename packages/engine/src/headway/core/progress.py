@@ -226,9 +226,9 @@ class Progress:
         elif not params and self.run.inbox.get(step):
             body = self.run.inbox[step][0].body
             params = body if isinstance(body, dict) else {"body": body}
-        if not params:
+        if not params and work.time_range is None:
             return e.Call(work.plugin, work.action)
-        span = self.world.span(params, self.world.now_ms)
+        span = work.time_range or self.world.span(params, self.world.now_ms)
         return e.Call(work.plugin, work.action, params, time_range=span)
 
     def offer(self, step: str, turn: int, tries: Tries, call: e.Call) -> None:

@@ -5,6 +5,7 @@ Source: plugin protocol, sections 7.2 and 10.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -18,6 +19,7 @@ from headway_wire.seal import schema_digest
 TEMPLATE_BYTES_ADVISED = 2_048
 ACTIONS_MAX = 1_000
 NAME_CHARS_MAX = 200
+_NAME = re.compile(r"[^\W_][\w-]*")
 BLANK = "must not be empty (whitespace-only is not allowed)"
 
 
@@ -129,8 +131,8 @@ def _filled(action: ActionDef, other: ActionDef | None) -> ActionDef:
 
 def _request_violations(request: RegisterRequest) -> list[str]:
     found = [] if request.name.strip() else ["name must not be empty"]
-    if len(request.name) > NAME_CHARS_MAX or "/" in request.name or request.name.startswith("@"):
-        found.append(f"name must have at most {NAME_CHARS_MAX} characters, no '/', and not begin with '@'")
+    if len(request.name) > NAME_CHARS_MAX or not _NAME.fullmatch(request.name.strip() or "x"):
+        found.append(f"name must be letters, digits, '-' and '_', at most {NAME_CHARS_MAX} of them")
     if not request.instance_id.strip():
         found.append("instance_id must not be empty")
     return found

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Callable, Iterable
 
 from headway_wire.codec import MESSAGE_BYTES_MAX, Dialect
-from headway_wire.errors import Conflict, NotFound, Unauthenticated
+from headway_wire.errors import Conflict, NotFound, Throttled, Unauthenticated
 
 from headway.core.events import Failure
 from headway.core.world import Facts
@@ -165,7 +165,8 @@ class Registry:
     def check_place(self, tenant: str, name: str, instance_id: str, type: str) -> None:
         """Whether this process may register under this name.
 
-        Raises Conflict when the name belongs to another type, or the process to another plugin.
+        Raises Conflict when the name belongs to another type, or the process to another plugin; Throttled
+        over a limit.
         """
         present = self._plugins.get((tenant, name))
         if present is not None and present.instances and present.declared.type != type:
@@ -178,10 +179,10 @@ class Registry:
             raise Conflict(f"instance_id '{instance_id}' is in use", code="instance_in_use")
         count = sum(place == tenant for place, _ in self._plugins)
         if present is None and count >= PLUGINS_PER_TENANT_MAX:
-            raise Conflict(f"a tenant has at most {PLUGINS_PER_TENANT_MAX} plugins", code="plugins_too_many")
+            raise Throttled(f"a tenant has at most {PLUGINS_PER_TENANT_MAX} plugins", code="plugins_too_many")
         joins = present is not None and instance_id not in present.instances
         if joins and present is not None and len(present.live()) >= INSTANCES_MAX:
-            raise Conflict(f"'{name}' has {INSTANCES_MAX} processes already", code="instances_too_many")
+            raise Throttled(f"'{name}' has {INSTANCES_MAX} processes already", code="instances_too_many")
 
     async def register(
         self,

@@ -1,0 +1,1 @@
+"""The gRPC face of the engine: what plugins call.  Authenticate, translate, call one service function."""

@@ -1,0 +1,1 @@
+"""Background loops, one a file: `run_once` does the work, `run` repeats it."""
