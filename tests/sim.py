@@ -1,4 +1,4 @@
-"""Many lives of the simulator, or one again: `make sim`, `make sim SEED=7`, `make sim SEEDS=9000 FIRST=2000`."""
+"""Many lives of the simulator, or one again: `make sim`, `make sim SEED=7`, `make sim SEEDS=900 FIRST=50`."""
 
 from __future__ import annotations
 
