@@ -1,0 +1,1 @@
+"""Running worker processes: co-located plugins, and what runs bundles."""
