@@ -119,7 +119,18 @@ OPENER = Declared(
     version="2.0",
     description="a provider",
     type="provider",
-    config=({"key": "api_key", "description": "its key", "is_secret": True},),
+    config=(
+        {"key": "place", "description": "where"},
+        {"key": "api_key", "description": "its key", "is_secret": True},
+    ),
+)
+
+DOOR = Declared(
+    name="door",
+    version="2.0",
+    description="a connector",
+    type="connector",
+    config=({"key": "place", "description": "where"},),
 )
 
 
@@ -308,7 +319,7 @@ async def _open(stack: AsyncExitStack, store: Store, loop: asyncio.AbstractEvent
     first = await bootstrap(store, clock)
     assert first is not None
     registry = Registry(store, clock)
-    await _register(registry, KIT, OPENER)
+    await _register(registry, KIT, OPENER, DOOR)
     calls = PluginCalls(Channel)
     vault = Vault(new_vault_key())
     config = PluginConfig(store, clock, registry, vault, calls, over_stream=lambda *_: True)
