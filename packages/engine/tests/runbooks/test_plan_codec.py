@@ -41,7 +41,14 @@ JSON = st.recursive(
 )
 OBJECTS = st.dictionaries(WORDS, JSON, max_size=3)
 WORKS = st.one_of(
-    st.builds(Act, plugin=WORDS, action=WORDS, params=OBJECTS, templated=st.booleans()),
+    st.builds(
+        Act,
+        plugin=WORDS,
+        action=WORDS,
+        params=OBJECTS,
+        templated=st.booleans(),
+        time_range=st.none() | OBJECTS,
+    ),
     st.builds(Ask, text=WORDS, permission=st.sampled_from(Permission)),
     st.builds(Compute, value=JSON),
 )
@@ -96,6 +103,10 @@ def test_every_field_of_a_plan_is_drawn_by_the_property_above() -> None:
         "id", "work", "trigger", "on_message", "when", "each", "retry", "timeout_ms", "liveness_ms",
         "on_failure", "pool", "slots",
     }  # fmt: skip
+    assert {field.name for field in fields(Act)} == {"plugin", "action", "params", "templated", "time_range"}
+    assert {field.name for field in fields(Ask)} == {"text", "permission"}
+    assert {field.name for field in fields(Edge)} == {"parent", "child", "accepts"}
+    assert {field.name for field in fields(Retry)} == {"attempts", "delay_ms", "multiplier", "delay_max_ms"}
 
 
 def test_the_order_of_mappings_does_not_change_the_digest() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from headway.core.commands import Decide, Report, Submit
 from headway.core.decide import advance
 from headway.core.events import Call, Failure
-from headway.core.run import AtGate, Final, Run, Running
+from headway.core.run import AtGate, Run, Running
 from headway.core.world import Facts, World
 from headway.runbooks import bind_inputs, compile, evaluate, parse, span_of
 
@@ -143,4 +143,3 @@ def test_relative_times_in_parameters_become_the_time_range_of_the_call() -> Non
     assert isinstance(state, Running)
     assert state.call.time_range is not None
     assert state.call.time_range["start_epoch_ms"] == NOW_MS - 1_800_000
-    assert not isinstance(state, Final)
