@@ -69,6 +69,8 @@ class Plugin:
 
     def status(self) -> str:
         """healthy, unhealthy, stale (registered, and silent) or gone (no process is left)."""
+        if self.tenant == EVERYWHERE:
+            return "healthy"
         if not self.instances:
             return "gone"
         if not any(instance.takes_calls() for instance in self.instances.values()):

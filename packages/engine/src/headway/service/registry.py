@@ -123,6 +123,11 @@ class Registry:
                 return found
         return None
 
+    def name_of(self, tenant: str, name: str) -> str:
+        """The registered name that `name` stands for, or `name` itself."""
+        found = self.find(tenant, name)
+        return name if found is None else found.name
+
     def require(self, tenant: str, name: str) -> Plugin:
         """A plugin by name.  Raises NotFound with the nearest names."""
         found = self.find(tenant, name)
