@@ -27,7 +27,7 @@ _RESERVED = re.compile(
 """Hosts that name no real machine.  Source: RFC 2606, RFC 5737, RFC 6761."""
 
 _PUBLIC = frozenset(
-    {"www.apache.org", "www.rfc-editor.org", "json-schema.org", "www.w3.org", "python-hyper.org"}
+    {"www.apache.org", "www.rfc-editor.org", "json-schema.org", "www.w3.org", "python-hyper.org", "cel.dev"}
 )
 """Real hosts that documents may name: licences, standards, and the documentation of what we stand on."""
 
