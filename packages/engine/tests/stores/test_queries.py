@@ -8,10 +8,13 @@ from importlib import resources
 import pytest
 from headway.stores.queries import Dialect, load_migrations, load_queries
 
-SOURCES = {"sqlite": ("sqlite.py", "sqlite_desks.py"), "postgres": ("postgres.py",)}
+SOURCES = {
+    "sqlite": ("sqlite.py", "sqlite_desks.py"),
+    "postgres": ("postgres.py", "postgres_server.py", "postgres_writer.py"),
+}
 
 
-@pytest.mark.parametrize("dialect", ["sqlite"])
+@pytest.mark.parametrize("dialect", ["sqlite", "postgres"])
 def test_every_query_is_described_and_used_and_every_used_query_exists(dialect: Dialect) -> None:
     stores = resources.files("headway.stores")
     source = "".join((stores / name).read_text("utf-8") for name in SOURCES[dialect])
@@ -26,7 +29,7 @@ def test_every_query_is_described_and_used_and_every_used_query_exists(dialect: 
     assert all(query and not query.endswith(";") for query in queries.values())
 
 
-@pytest.mark.parametrize("dialect", ["sqlite"])
+@pytest.mark.parametrize("dialect", ["sqlite", "postgres"])
 def test_migrations_are_numbered_from_one(dialect: Dialect) -> None:
     migrations = load_migrations(dialect)
 

@@ -21,6 +21,10 @@ async def open_store(url: str) -> Store:
             from headway.stores.memory import MemoryStore  # Each store is imported only where it is used.
 
             return MemoryStore()
+        case "postgresql" | "postgres":
+            from headway.stores.postgres import PostgresStore
+
+            return await PostgresStore.open(url)
         case "sqlite":
             path = unquote(rest.removeprefix("//"))
         case _ if "://" in url:

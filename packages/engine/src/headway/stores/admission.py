@@ -155,3 +155,11 @@ def check_owner(owner: str) -> None:
     """Refuse an engine without a name: "" is nobody, and nobody holds no lease and claims nothing."""
     if not owner:
         raise Invalid("an engine that claims runs or holds a lease has a name", code="store_no_owner")
+
+
+def json_text(stored: bytes) -> str:
+    """The text of what the engine hands over as JSON in UTF-8."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError as error:
+        raise Invalid(f"what is stored as JSON text must be UTF-8: {error}", code="store_text") from error

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import apsw
-from headway_wire.errors import Invalid
 
 from headway.ports import OPEN_STATUSES, Entry, GateHead, History, JournalLine, Record, RunHead
 from headway.stores.admission import (
@@ -24,6 +23,7 @@ from headway.stores.admission import (
     check_version,
     gate_row,
     head_row,
+    json_text,
 )
 from headway.stores.lanes import GROUP_JOBS_MAX, Lane
 from headway.stores.pages import ALL, key_after, newest_gates, newest_heads
@@ -234,26 +234,20 @@ def _append(queries: Queries, entries: Sequence[Entry]) -> list[bool]:
 
 def _statements(admission: Admission, states: dict[str, RunState]) -> list[tuple[str, dict[str, str]]]:
     """The statements that write an admission.  What can be refused is refused here, before the first."""
-    try:
-        lots: list[tuple[str, list[Any]]] = [
-            ("add_plans", [(digest, body.decode()) for digest, body in admission.plans.items()]),
-            ("put_heads", [(*head_row(head), owner) for head, owner in admission.heads.values()]),
-            (
-                "add_entries",
-                [
-                    (entry.run, entry.seq, entry.count, entry.at_ms, entry.events.decode())
-                    for entry in admission.entries
-                ],
-            ),
-            ("put_gates", [gate_row(gate) for gate in admission.gates.values()]),
-            ("add_spends", [(grant, entry.run, entry.seq) for grant, entry in admission.spends.items()]),
-            (
-                "put_snapshots",
-                [(run, seq, body.decode()) for run, (seq, body) in admission.snapshots.items()],
-            ),
-        ]
-    except UnicodeDecodeError as error:
-        raise Invalid(f"what is stored as JSON text must be UTF-8: {error}", code="store_text") from error
+    lines = [
+        (entry.run, entry.seq, entry.count, entry.at_ms, json_text(entry.events))
+        for entry in admission.entries
+    ]
+    plans = [(digest, json_text(body)) for digest, body in admission.plans.items()]
+    snapshots = [(run, seq, json_text(state)) for run, (seq, state) in admission.snapshots.items()]
+    lots: list[tuple[str, list[Any]]] = [
+        ("add_plans", plans),
+        ("put_heads", [(*head_row(head), owner) for head, owner in admission.heads.values()]),
+        ("add_entries", lines),
+        ("put_gates", [gate_row(gate) for gate in admission.gates.values()]),
+        ("add_spends", [(grant, entry.run, entry.seq) for grant, entry in admission.spends.items()]),
+        ("put_snapshots", snapshots),
+    ]
     statements = [(name, {"rows": to_text(rows)}) for name, rows in lots if rows]
     owners = {owner for run, (_, owner) in admission.heads.items() if owner and run not in states}
     if owners:
