@@ -714,6 +714,24 @@ def test_a_broken_stream_loses_nothing_that_runs_or_has_run(
     run(scenario)
 
 
+def test_results_too_large_for_a_hello_follow_it_and_count_as_running_until_then(
+    small_engine: Engines, environment: Callable[..., None]
+) -> None:
+    async def scenario() -> None:
+        async with linked(small_engine, environment, Sample()) as (engine, first):
+            text = "x" * (3 * 1024 * 1024)
+            await first.send(calls=[a_call(name, "echo", params={"n": text}) for name in ("1", "2")])
+            await first.until(lambda: len(first.results) == 2)
+            first.broken.set()
+            second = await engine.connected(2)
+            assert second.hello.finished == []
+            assert second.hello.running == ["1", "2"]
+            await second.until(lambda: len(second.results) == 2)
+            await second.send(acked=["1", "2"])
+
+    run(scenario)
+
+
 def test_a_restarted_engine_that_forgot_the_token_is_registered_with_again(
     small_engine: Engines, environment: Callable[..., None]
 ) -> None:

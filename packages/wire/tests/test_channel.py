@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -413,6 +414,55 @@ def test_many_calls_share_one_connection() -> None:
             assert (
                 await asyncio.gather(*(channel.unary(PATH, body, timeout_s=20) for body in bodies)) == bodies
             )
+
+    run(scenario)
+
+
+def test_a_server_that_stops_gracefully_answers_what_it_has_begun() -> None:
+    async def scenario() -> None:
+        begun, finish = asyncio.Event(), asyncio.Event()
+
+        async def slow(body: bytes, caller: Caller) -> bytes:
+            begun.set()
+            await finish.wait()
+            return b"done"
+
+        host = Host({PATH: slow})
+        port = await host.start("127.0.0.1:0")
+        async with Channel(f"127.0.0.1:{port}") as channel:
+            call = asyncio.create_task(channel.unary(PATH, b"{}"))
+            await begun.wait()
+            stopping = asyncio.create_task(host.stop(10))
+            with pytest.raises(Unavailable, match="cannot connect"):
+                while True:  # until the server's farewell has come
+                    with contextlib.suppress(TimedOut):
+                        await channel.unary(PATH, b"{}", timeout_s=0.05)
+            finish.set()
+            assert await call == b"done"
+            await stopping
+
+    run(scenario)
+
+
+def test_a_caller_that_gives_up_its_turn_passes_it_on() -> None:
+    async def first_hangs(server: RawServer, request: Asked) -> None:
+        if request.body[5:] != b"hang":
+            server.answer(request.stream_id, b"{}")
+
+    async def scenario() -> None:
+        limits = {h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 1}
+        async with (
+            raw_server(first_hangs, settings=limits) as server,
+            Channel(f"127.0.0.1:{server.port}") as channel,
+        ):
+            hanging = asyncio.create_task(channel.unary(PATH, b"hang"))
+            await until(lambda: len(server.asked) == 1)
+            waiting = [asyncio.create_task(channel.unary(PATH, b"{}")) for _ in range(3)]
+            await asyncio.sleep(0)
+            hanging.cancel()
+            await asyncio.sleep(0)
+            waiting[0].cancel()
+            assert await asyncio.gather(*waiting[1:]) == [b"{}", b"{}"]
 
     run(scenario)
 

@@ -156,7 +156,9 @@ def test_a_schema_is_the_same_whatever_its_order_and_key_case() -> None:
     ]
 
     assert seal.schema_digest(go) == seal.schema_digest(python)
-    assert seal.schema_digest([{"name": "a", "type": "odd", "enum": []}]) == seal.schema_digest([{"name": "a"}])
+    assert seal.schema_digest([{"name": "a", "type": "odd", "enum": []}]) == seal.schema_digest(
+        [{"name": "a"}]
+    )
     assert seal.schema_digest(python[:1]) != seal.schema_digest(python)
 
 

@@ -42,6 +42,7 @@ log = logging.getLogger("mirastack_sdk")
 
 KEEPALIVE_S = 30.0
 EXIT_REFUSED = 1
+EXIT_INTERRUPTED = 130
 
 
 def serve(plugin: Plugin, *, max_workers: int = WORKERS_MAX) -> None:
@@ -57,6 +58,9 @@ def serve(plugin: Plugin, *, max_workers: int = WORKERS_MAX) -> None:
     except HeadwayError as error:
         log.critical("cannot serve: %s", error)
         sys.exit(EXIT_REFUSED)
+    except KeyboardInterrupt:
+        log.warning("interrupted a second time, not waiting any longer")
+        sys.exit(EXIT_INTERRUPTED)
 
 
 async def serve_async(

@@ -269,7 +269,12 @@ class Connection(asyncio.Protocol):
         while self.usable and len(self._exchanges) >= self._h2.remote_settings.max_concurrent_streams:
             slot: asyncio.Future[None] = self.loop.create_future()
             self._slots.append(slot)
-            await slot
+            try:
+                await slot
+            except asyncio.CancelledError:
+                if slot.done() and not slot.cancelled():
+                    self._wake_one()  # It was our turn; pass it on.
+                raise
         if not self.usable:
             raise Unavailable("the connection is closing", code="connection_lost", facts=status.UNPROCESSED)
         try:
@@ -312,11 +317,7 @@ class Connection(asyncio.Protocol):
     def forget(self, stream_id: int) -> None:
         """A stream has ended: its slot is free."""
         self._exchanges.pop(stream_id, None)
-        while self._slots:
-            slot = self._slots.popleft()
-            if not slot.done():
-                slot.set_result(None)
-                break
+        self._wake_one()
         if not self.usable and not self._exchanges:
             self._transport.close()
 
@@ -395,10 +396,17 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
         self._on_unusable(self)
+        while self._wake_one():
+            pass
+
+    def _wake_one(self) -> bool:
+        """Let the next call that waits for a stream look again; False when none waits."""
         while self._slots:
             slot = self._slots.popleft()
             if not slot.done():
                 slot.set_result(None)
+                return True
+        return False
 
     def _wake_writers(self) -> None:
         for exchange in self._exchanges.values():
