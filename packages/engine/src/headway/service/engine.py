@@ -219,6 +219,19 @@ class Engine:
         loaded = self._conductor.loaded.get(run_id)
         return loaded.run if loaded is not None else await self._fold(run_id)
 
+    async def durable_run(self, run_id: str) -> Run:
+        """A copy of a run whose state is safe on disk: what people are told must survive the process.
+
+        Raises NotFound, and Unavailable when what it rests on could not be written.
+        """
+        loaded = self._conductor.loaded.get(run_id)
+        if loaded is None:
+            return await self._fold(run_id)
+        run = loaded.run.copy()
+        if loaded.in_flight:
+            await self.command(run_id, c.Wake(("",)))  # Changes nothing, and waits until the run is durable.
+        return run
+
     async def wait(self, run_id: str, *, timeout_ms: int | None = None) -> Run:
         """The run once it has finished.  Raises NotFound, and TimedOut after `timeout_ms`."""
         waiter: asyncio.Future[Run] = asyncio.get_running_loop().create_future()

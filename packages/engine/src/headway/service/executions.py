@@ -5,12 +5,13 @@ A run of another tenant does not exist for the caller.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
-from headway_wire.errors import Invalid, NotFound, TimedOut
+from headway_wire.errors import Invalid, NotFound
 
 from headway.core import commands as c
 from headway.core.plan import WORKFLOW, Act, Ask, Json, Permission, Step, origin
@@ -132,11 +133,21 @@ class Executions:
         """One run; with `wait_ms`, as soon as it has ended or the time is over."""
         run = await self._run(actor, id)
         if wait_ms and run.phase != "finished":
-            with suppress(TimedOut):
-                run = await self._engine.wait(id, timeout_ms=min(wait_ms, WAIT_MS_MAX))
-            run = await self._engine.run(id)
-        lines = await self._lines(id)
+            run = await self._ended(id, min(wait_ms, WAIT_MS_MAX))
+        lines = [line for line in await self._lines(id) if line.seq < run.length]
         return _execution(run, lines)
+
+    async def _ended(self, id: str, wait_ms: int) -> Run:
+        """The run once it has ended, the time is over, or the engine stops."""
+        with self._watch.on(id) as changed:
+            run = await self._engine.durable_run(id)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_ms / 1_000):
+                    while run.phase != "finished" and not self._watch.closed:
+                        await changed.wait()
+                        changed.clear()
+                        run = await self._engine.durable_run(id)
+            return run
 
     async def entries(
         self, actor: Actor, id: str, *, after_seq: int = -1, limit: int = 100
@@ -167,7 +178,7 @@ class Executions:
                     return
                 if not await changed_within(changed, timeout_ms=idle_ms):
                     yield None
-                run = await self._engine.run(id)
+                run = await self._engine.durable_run(id)
 
     async def cancel(self, actor: Actor, id: str, *, reason: str = "") -> Execution:
         """End a run: nothing new begins, changes in flight are awaited."""
@@ -204,7 +215,7 @@ class Executions:
 
     async def _run(self, actor: Actor, id: str) -> Run:
         require(actor, Ability.READ)
-        run = await self._engine.run(id)
+        run = await self._engine.durable_run(id)
         if run.tenant != actor.tenant:
             raise NotFound(f"there is no run '{id}'")
         return run

@@ -66,18 +66,27 @@ def _endpoint(
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         began = time.perf_counter()
+        status = 499  # What is counted when the client leaves, or the engine, before there is an answer.
+        meters.began(route)
         try:
-            response = await _serve(route, services, request)
-        except HeadwayError as error:
-            response = error_response(error)
-        except ClientDisconnect:
-            response = Response(status_code=499)
-        except Exception:  # noqa: BLE001  The edge of the process: nothing may leave as a stack trace.
-            response = error_response(_defect(route))
-        meters.served(route, response.status_code, time.perf_counter() - began)
-        return response
+            response = await _answered(route, services, request)
+            status = response.status_code
+            return response
+        finally:
+            meters.served(route, status, time.perf_counter() - began)
 
     return endpoint
+
+
+async def _answered(route: Route[Any], services: Services, request: Request) -> Response:
+    try:
+        return await _serve(route, services, request)
+    except HeadwayError as error:
+        return error_response(error)
+    except ClientDisconnect:
+        return Response(status_code=499)  # Nobody reads it.
+    except Exception:  # noqa: BLE001  The edge of the process: nothing may leave as a stack trace.
+        return error_response(_defect(route))
 
 
 async def _serve(route: Route[Any], services: Services, request: Request) -> Response:

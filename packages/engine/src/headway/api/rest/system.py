@@ -72,6 +72,9 @@ class Meters:
             ["method", "route", "status"],
             registry=self._registry,
         )
+        self._open = Gauge(
+            "headway_http_requests_in_flight", "Requests being served.", ["route"], registry=self._registry
+        )
         self._seconds = Histogram(
             "headway_http_request_seconds",
             "Time until the answer began.",
@@ -83,8 +86,13 @@ class Meters:
         build = Gauge("headway_build", "The version that runs.", ["version"], registry=self._registry)
         build.labels(services.version).set(1)
 
+    def began(self, route: Route[Any]) -> None:
+        """A request came in; `served` follows."""
+        self._open.labels(route.path).inc()
+
     def served(self, route: Route[Any], status: int, seconds: float) -> None:
-        """Count one request."""
+        """It was answered, or its stream began."""
+        self._open.labels(route.path).dec()
         self._requests.labels(route.method, route.path, status).inc()
         self._seconds.labels(route.method, route.path).observe(seconds)
 
