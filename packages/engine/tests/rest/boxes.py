@@ -43,6 +43,8 @@ from headway_wire.codec import Dialect
 from headway_wire.seal import digest
 from headway_wire.tenantid import id_from_slug
 
+from tests.waiting import until
+
 PATIENCE_S = 20.0
 ROLES = ("operator", "engineer", "admin")
 
@@ -231,13 +233,7 @@ class Box:
 
     def until(self, look: Callable[[], Any], what: str) -> Any:
         """The first true value of `look`, within a bound."""
-        deadline = time.monotonic() + PATIENCE_S
-        while time.monotonic() < deadline:
-            found = look()
-            if found:
-                return found
-            time.sleep(0.01)
-        raise AssertionError(f"not within {PATIENCE_S} s: {what}")
+        return until(look, within_s=PATIENCE_S, what=what)
 
     def pending(self, execution: str) -> Any:
         """The one approval that the execution waits for."""
