@@ -10,7 +10,7 @@ from headway_wire.errors import Conflict, Forbidden, Invalid, NotFound, Throttle
 from headway.core import commands as c
 from headway.core import events as e
 from headway.core.gates import APPROVAL, may_decide
-from headway.core.plan import Mode, Permission
+from headway.core.plan import ATTEMPT_MS, Mode, Permission
 from headway.core.progress import INBOX_MESSAGES_MAX, LOSSES_MAX, Progress
 from headway.core.run import AtGate, Delayed, Final, Gate, Granted, Ready, Run, Running, Unknown
 from headway.core.world import Facts, World
@@ -179,7 +179,7 @@ def _probed(progress: Progress, command: c.Probed) -> None:
         case "never_seen":
             pass  # Delivered too often in vain; its deadline, or a person, ends it.
         case "running" if isinstance(state, Unknown):
-            deadline_ms = now_ms + run.spec(command.step).timeout_ms
+            deadline_ms = now_ms + (run.spec(command.step).timeout_ms or ATTEMPT_MS)
             progress.emit(
                 e.Redelivered(
                     command.step, state.turn, command.attempt, "still at work", deadline_ms, now_ms, 0
@@ -201,7 +201,7 @@ def _redeliver(progress: Progress, step: str, state: Running | Unknown, reason: 
         state.call.schema,
     ):
         return
-    deadline_ms = now_ms + (facts.timeout_ms or run.spec(step).timeout_ms)
+    deadline_ms = now_ms + (run.spec(step).timeout_ms or facts.timeout_ms or ATTEMPT_MS)
     attempt = state.tries.attempt
     progress.emit(e.Redelivered(step, state.turn, attempt, reason, deadline_ms, now_ms, 1, facts.instance))
 

@@ -20,6 +20,9 @@ SUCCESS = frozenset({"completed", "partial"})
 WORKFLOW = "@workflow"
 """Reserved plugin name: an action of it is the name of a workflow, run as a child run."""
 
+ATTEMPT_MS = 300_000
+"""How long an attempt may take when neither its step nor its action says."""
+
 EACH_ITEMS_MAX = 1_000
 STEPS_MAX = 10_000
 
@@ -123,7 +126,8 @@ class Step:
     on_message: the step takes one turn for each message in its inbox instead of a single turn.
     when: a template; a false value skips the step.
     each: a template for a list; the step becomes one instance per item, ``id[0]``, ``id[1]`` ...
-    Units: milliseconds; 0 for `liveness_ms` means that silence is not watched.
+    Units: milliseconds; 0 for `liveness_ms` means that silence is not watched, 0 for `timeout_ms` that
+    the action's own limit applies, else `ATTEMPT_MS`.
     """
 
     id: str
@@ -133,7 +137,7 @@ class Step:
     when: str | None = None
     each: Json = None
     retry: Retry = Retry()
-    timeout_ms: int = 300_000
+    timeout_ms: int = 0
     liveness_ms: int = 0
     on_failure: OnFailure = OnFailure.FAIL
     pool: str = "default"

@@ -12,6 +12,7 @@ from headway.core import events as e
 from headway.core.evolve import evolve
 from headway.core.gates import APPROVAL, sealed_form
 from headway.core.plan import (
+    ATTEMPT_MS,
     EACH_ITEMS_MAX,
     WORKFLOW,
     Act,
@@ -311,7 +312,7 @@ class Progress:
         # The rule of the house: no change leaves without a grant for exactly this call.
         assert grant is not None or call.permission == Permission.READ
         spec, now_ms = self.run.spec(step), self.world.now_ms
-        deadline_ms = now_ms + (facts.timeout_ms or spec.timeout_ms)
+        deadline_ms = now_ms + (spec.timeout_ms or facts.timeout_ms or ATTEMPT_MS)
         alive_ms = now_ms + spec.liveness_ms if spec.liveness_ms else 0
         grant_id = grant.id if grant else ""
         self.emit(

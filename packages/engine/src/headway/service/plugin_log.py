@@ -5,6 +5,7 @@ Source: plugin protocol, section 14.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import msgspec
 
 from headway.core.plan import Json
+from headway.ports import Clock, Records
 
 TYPE_CHARS_MAX = 200
 DATA_BYTES_MAX = 64 * 1024
@@ -51,3 +53,24 @@ def coerced(tenant: str, plugin: str, event_type: Any, severity: Any, data: Json
     if len(raw := msgspec.json.encode(data)) > DATA_BYTES_MAX:
         data = {"truncated": True, "bytes": len(raw), "begins": raw[:1_000].decode(errors="replace")}
     return PluginEvent(tenant, plugin, name.strip()[:TYPE_CHARS_MAX] or "event", level, data)
+
+
+def recorder(records: Records, clock: Clock) -> Record:
+    """Keeps entries at ``/mirastack/{tenant}/audit/{event_id}``, whose ids sort by time."""
+
+    async def keep(event: PluginEvent) -> None:
+        now_ms = clock.now_ms()
+        id = f"evt-{now_ms:013d}-{uuid.uuid4().hex[:12]}"
+        body = {
+            "id": id,
+            "time": now_ms,
+            "tenant_id": event.tenant,
+            "domain": "workflow",
+            "type": event.type,
+            "actor": f"plugin:{event.plugin}",
+            "severity": event.severity,
+            "data": event.data,
+        }
+        await records.put(f"/mirastack/{event.tenant}/audit/{id}", msgspec.json.encode(body), now_ms=now_ms)
+
+    return keep

@@ -1,10 +1,4 @@
-"""The simulator: the real conductor and the real rules in a world that goes wrong, from one seed.
-
-Time is virtual.  The engine crashes before and after durable writes, writes fail, results come late,
-doubled or never, plugins restart and change their version, the clock jumps, people decide, and a hostile
-client sends commands that nobody is owed.  After every step the invariants of ARCHITECTURE.md are
-checked; at the end every run must have ended.  The same seed gives the same life.
-"""
+"""One life of an engine, from a seed; and many of them."""
 
 from __future__ import annotations
 
@@ -18,29 +12,15 @@ from headway_wire.seal import digest as seal
 
 from headway.core import commands as c
 from headway.core import events as e
-from headway.core.evolve import evolve, replay
-from headway.core.gates import sealed_form
-from headway.core.plan import (
-    Act,
-    Ask,
-    Compute,
-    Edge,
-    Json,
-    OnFailure,
-    Permission,
-    Plan,
-    Retry,
-    Route,
-    Rule,
-    Step,
-    Trigger,
-    Work,
-)
+from headway.core.plan import Act, Json, Plan
 from headway.core.run import Gate, Run, Unknown, parse_attempt_id
-from headway.core.world import CannotEvaluate, Facts, World
-from headway.ports import Delivery, Entry
+from headway.core.world import World
+from headway.ports import Delivery
 from headway.service.conductor import Conductor
-from headway.service.ledger import decode_events, fold
+from headway.service.ledger import fold
+from headway.simulation.invariants import Broken, check, check_history
+from headway.simulation.plans import random_plan, simple_evaluate
+from headway.simulation.world import CHANGES, Ledger, Plugin
 
 POOLS = {"default": 3, "narrow": 1}
 TENANT = "sim"
@@ -49,93 +29,11 @@ STEPS_MAX = 400
 DRAIN_MAX = 500
 
 
-class Broken(AssertionError):
-    """An invariant does not hold; the text starts with its number in ARCHITECTURE.md."""
-
-
-def check(holds: bool, invariant: int, text: str) -> None:
-    """Raise Broken unless it holds."""
-    if not holds:
-        raise Broken(f"invariant {invariant}: {text}")
-
-
-# The world outside --------------------------------------------------------------------------------
-
-
-@dataclass
-class Plugin:
-    """What the plugins of this world know and have done.  `seen` is one process's memory of attempts."""
-
-    version: int = 1
-    instance: int = 1
-    up: bool = True
-    seen: dict[str, bool] = field(default_factory=dict)
-    grants: set[str] = field(default_factory=set)
-    changes: list[Delivery] = field(default_factory=list)
-
-    def facts(self, tenant: str, plugin: str, action: str) -> Facts | e.Failure:
-        """As a registry answers."""
-        if action.startswith("missing"):
-            return e.Failure("unknown_action", f"plugin '{plugin}' has no action '{action}'", False)
-        permission = {"change": 2, "raze": 3, "put": 2}.get(action, 1)
-        away = "" if self.up else f"plugin '{plugin}' is not connected"
-        version, schema = f"{self.version}", f"schema-{self.version}"
-        return Facts(permission, version, schema, action == "put", 0, away, f"{self.instance}")
-
-    def execute(self, delivery: Delivery) -> bool:
-        """Do what an SDK does with a call; whether it succeeds.  Records changes of the world."""
-        if delivery.id in self.seen:
-            return self.seen[delivery.id]
-        call = delivery.call
-        if call.permission > Permission.READ:
-            grant = delivery.grant
-            check(grant is not None, 3, f"{delivery.id} reached its plugin without a grant")
-            assert grant is not None
-            check(seal(grant["call"]) == grant["digest"], 3, f"{delivery.id}: the grant is for another call")
-            check(
-                grant["call"]["params"] == call.params, 3, f"{delivery.id}: other params than were approved"
-            )
-            if call.version != str(self.version):
-                self.seen[delivery.id] = False
-                return False
-            self.changes.append(delivery)
-        self.seen[delivery.id] = True
-        return True
-
-
-@dataclass
-class Ledger:
-    """A journal in memory.  `crash` and `full` are how it goes wrong."""
-
-    entries: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
-    lengths: dict[str, int] = field(default_factory=dict)
-    plans: dict[str, Plan] = field(default_factory=dict)
-    spent: set[str] = field(default_factory=set)
-
-    def append(self, entries: Sequence[Entry]) -> list[bool]:
-        """As `Journal.append`."""
-        accepted = []
-        for entry in entries:
-            ok = self.lengths.get(entry.run, 0) == entry.seq and not (self.spent & set(entry.spends))
-            accepted.append(ok)
-            if ok:
-                self.entries.setdefault(entry.run, []).append((entry.seq, entry.events))
-                self.lengths[entry.run] = entry.seq + entry.count
-                self.spent |= set(entry.spends)
-        return accepted
-
-    def events(self, run: str) -> list[e.Event]:
-        """All events of a run."""
-        return [event for _, text in self.entries.get(run, []) for event in decode_events(text)]
-
-
-# One life -----------------------------------------------------------------------------------------
-
-
 class Simulation:
     """One life of an engine, from a seed.
 
     plans: what may be submitted; random ones when None.
+    permissions: of actions by name; those that are not named read.
     seen: counts commands that succeeded and kinds of refusals, for coverage.
     """
 
@@ -146,6 +44,7 @@ class Simulation:
         plans: Sequence[Plan] | None = None,
         evaluate: Callable[[Json, Mapping[str, Json]], Json] | None = None,
         inputs: Mapping[str, Json] | None = None,
+        permissions: Mapping[str, int] = CHANGES,
     ) -> None:
         self.random = random.Random(seed)
         self.now_ms = 1_700_000_000_000
@@ -155,7 +54,9 @@ class Simulation:
         self.outcomes: Counter[str] = Counter()
         self._evaluate = evaluate or simple_evaluate
         self.ledger = Ledger()
-        self.plugin = Plugin()
+        self.plugin = Plugin(permissions=permissions)
+        works = [step.work for plan in self.plans for step in plan.steps]
+        self._plugins = sorted({work.plugin for work in works if isinstance(work, Act)})
         self.conductor = self._new_conductor()
         self.flying: list[Delivery] = []
         self.acked: set[str] = set()
@@ -410,7 +311,11 @@ class Simulation:
                 self.plugin.instance += 1
                 self.plugin.seen.clear()
         if self.plugin.up:
-            self.conductor.plugin_ready(TENANT, "p", now_ms=self.now_ms)
+            self._plugins_ready()
+
+    def _plugins_ready(self) -> None:
+        for plugin in self._plugins:
+            self.conductor.plugin_ready(TENANT, plugin, now_ms=self.now_ms)
 
     def _lose(self, delivery: Delivery) -> None:
         self.flying.remove(delivery)
@@ -435,7 +340,7 @@ class Simulation:
             open_runs = [id for id in self.acked if not self._over(id)]
             if not open_runs and not self.conductor.has_work():
                 return
-            self.conductor.plugin_ready(TENANT, "p", now_ms=self.now_ms)
+            self._plugins_ready()
             for run_id in open_runs:
                 self._command(run_id, c.Resume("ada"))
                 self._command(run_id, c.Wake())
@@ -500,113 +405,6 @@ class Simulation:
         idempotent = {d.grant["id"] for d in self.plugin.changes if d.grant and d.call.idempotent}
         twice = [id for id, count in done.items() if count > 1 and id not in idempotent]
         check(not twice, 3, f"changes were made twice under one grant: {twice}")
-
-
-def check_history(plan: Plan, events: Sequence[e.Event], grants: Counter[str]) -> None:
-    """Check the invariants that a run's history must satisfy; adds its spent grants to `grants`."""
-    run = Run(plan=plan)
-    results: Counter[tuple[str, int]] = Counter()
-    gated: dict[str, e.Gated] = {}
-    approved: dict[str, e.Gated] = {}
-    for number, event in enumerate(events):
-        last = isinstance(event, e.Finished)
-        check(
-            last == (number == len(events) - 1) or not last, 4, f"{run.id} goes on after its terminal event"
-        )
-        before = run.states.get(event.step) if hasattr(event, "step") else None
-        match event:
-            case e.Gated():
-                gated[event.gate] = event
-            case e.Decided(gate, grant=grant) if grant:
-                approved[grant] = gated[gate]
-            case e.Dispatched(call=call, grant=grant):
-                if call.permission > Permission.READ or grant:
-                    check(grant in approved, 3, f"{run.id}/{event.step}: dispatched without a grant")
-                    gate_event = approved[grant]
-                    form = sealed_form(
-                        run, step=event.step, turn=event.turn, call=call, expires_ms=gate_event.expires_ms
-                    )
-                    check(seal(form) == gate_event.digest, 3, f"{run.id}/{event.step}: not the approved call")
-                    check(event.at_ms <= gate_event.expires_ms, 3, f"{run.id}/{event.step}: an expired grant")
-                    grants[grant] += 1
-            case e.Completed(step, turn, attempt) if attempt:
-                results[(step, turn)] += 1
-                current = getattr(getattr(before, "tries", None), "attempt", None)
-                check(current == attempt, 2, f"{run.id}/{step}: a result of attempt {attempt}, not {current}")
-            case e.TurnCompleted(step, turn):
-                results[(step, turn)] += 1
-            case _:
-                pass
-        was_final = type(before).__name__ == "Final"
-        evolve(run, event)
-        if was_final and hasattr(event, "step"):
-            check(run.states[event.step] == before, 4, f"{run.id}/{event.step}: a final state changed")
-    doubled = [key for key, count in results.items() if count > 1]
-    check(not doubled, 2, f"{run.id}: turns with two results: {doubled}")
-    half = replay(plan, events[: len(events) // 2])
-    check(half.length == len(events) // 2, 6, f"{run.id}: a prefix does not fold")
-
-
-# Plans and values ---------------------------------------------------------------------------------
-
-
-def simple_evaluate(value: Json, scope: Mapping[str, Json]) -> Json:
-    """Templates of the random plans: "!fail", "!true", "!false", "!list", or a plain value."""
-    match value:
-        case "!fail":
-            raise CannotEvaluate("it has no value")
-        case "!true":
-            return True
-        case "!false":
-            return False
-        case "!list":
-            return [1, 2, 3]
-        case _:
-            return value
-
-
-def random_plan(rng: random.Random, name: str) -> Plan:
-    """A small plan with a bit of everything."""
-    count = rng.randint(1, 7)
-    steps: list[Step] = []
-    edges: list[Edge] = []
-    routes: list[Route] = []
-    for number in range(count):
-        id = f"s{number}"
-        parents = rng.sample(range(number), rng.randint(0, min(number, 3))) if number else []
-        rule = rng.choice([Rule.ALL_SUCCESS] * 5 + list(Rule))
-        if rule is Rule.QUORUM and not parents:
-            rule = Rule.ALL_SUCCESS
-        accepts = frozenset(
-            rng.choice([["completed", "partial"], ["completed"], ["completed", "failed", "partial"]])
-        )
-        edges += [Edge(f"s{parent}", id, accepts) for parent in parents]
-        steps.append(_random_step(rng, id, Trigger(rule, 1)))
-        if number and rng.random() < 0.3:
-            routes.append(Route(f"s{rng.randrange(number)}", id))
-            steps[-1] = Step(id, Act("p", "read"), on_message=True, on_failure=OnFailure.PARTIAL)
-            edges = [edge for edge in edges if edge.child != id]
-    return Plan(name, tuple(steps), tuple(edges), tuple(routes), timeout_ms=rng.choice([0, 0, 3_600_000]))
-
-
-def _random_step(rng: random.Random, id: str, trigger: Trigger) -> Step:
-    action = rng.choice(["read", "read", "read", "change", "change", "raze", "put", "missing"])
-    if action == "missing" and rng.random() < 0.8:
-        action = "read"
-    others: list[Work] = [Ask("go on?"), Compute({"v": 1}), Compute("!fail")]
-    work = rng.choice([Act("p", action, {"n": 1})] * 8 + others)
-    return Step(
-        id,
-        work,
-        trigger,
-        when=rng.choice([None] * 8 + ["!true", "!false", "!fail"]),
-        each=rng.choice([None] * 8 + ["!list"]),
-        retry=Retry(rng.randint(1, 3), 100),
-        timeout_ms=rng.choice([5_000, 60_000]),
-        liveness_ms=rng.choice([0, 0, 3_000]),
-        on_failure=rng.choice([OnFailure.FAIL, OnFailure.FAIL, *OnFailure]),
-        pool=rng.choice(["default", "narrow"]),
-    )
 
 
 @dataclass

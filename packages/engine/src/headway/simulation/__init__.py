@@ -1,0 +1,11 @@
+"""The simulator: the real conductor and the real rules in a world that goes wrong, from one seed.
+
+Time is virtual.  The engine crashes before and after durable writes, writes fail, results come late,
+doubled or never, plugins restart and change their version, the clock jumps, people decide, and a hostile
+client sends commands that nobody is owed.  After every step the invariants of ARCHITECTURE.md are
+checked; at the end every run must have ended.  The same seed gives the same life.
+"""
+
+from headway.simulation.life import Campaign, Simulation, campaign
+
+__all__ = ["Campaign", "Simulation", "campaign"]
