@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
 
@@ -26,9 +26,13 @@ def until(ask: Callable[[], T], *, within_s: float = 10.0, what: str = "the cond
     return answer
 
 
+@overload
 async def until_async(
-    ask: Callable[[], T | Awaitable[T]], *, within_s: float = 10.0, what: str = "the condition"
-) -> T:
+    ask: Callable[[], Awaitable[T]], *, within_s: float = 10.0, what: str = "the condition"
+) -> T: ...
+@overload
+async def until_async(ask: Callable[[], T], *, within_s: float = 10.0, what: str = "the condition") -> T: ...
+async def until_async(ask: Callable[[], Any], *, within_s: float = 10.0, what: str = "the condition") -> Any:
     """As `until`, leaving the event loop free in between; `ask` may be sync or async."""
     deadline = time.monotonic() + within_s
     while True:

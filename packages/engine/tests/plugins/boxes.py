@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import msgspec
 from headway.api.rpc.callers import Callers
 from headway.api.rpc.service import EngineService, Services
 from headway.core import commands as c
-from headway.core.plan import Act, Json, Plan, Retry, Step
+from headway.core.plan import Act, Json, Plan, Step
 from headway.core.run import Final, Run
-from headway.directory import Instance
 from headway.links.channels import Channels
 from headway.links.plugins import PluginLink
 from headway.ports import Records, Store
@@ -41,6 +39,8 @@ from headway.testing import SystemClock
 from headway_wire.host import Host
 from headway_wire.seal import digest
 from headway_wire.tenantid import id_from_slug
+
+from tests.waiting import until_async
 
 ACME = id_from_slug("acme")
 GLOBEX = id_from_slug("globex")
@@ -78,24 +78,52 @@ class Box:
         return f"127.0.0.1:{self.port}"
 
     async def start(
-        self, plugin: str, action: str, params: dict[str, Json] | None = None, *, tenant: str = ACME, **policy: Json
+        self,
+        plugin: str,
+        action: str,
+        params: dict[str, Json] | None = None,
+        *,
+        tenant: str = ACME,
+        timeout_ms: int = 30_000,
     ) -> str:
         """Submit a run with the one step "call"."""
-        timeout_ms = int(policy.get("timeout_ms", 30_000))
-        attempts = int(policy.get("attempts", 1))
-        step = Step(
-            "call", Act(plugin, action, params or {}), timeout_ms=timeout_ms, retry=Retry(attempts, delay_ms=10)
-        )
-        return await self.engine.submit(Plan(f"{plugin}.{action}", (step,)), {}, tenant=tenant, requester="ada")
+        step = Step("call", Act(plugin, action, params or {}), timeout_ms=timeout_ms)
+        plan = Plan(f"{plugin}.{action}", (step,))
+        return await self.engine.submit(plan, {}, tenant=tenant, requester="ada")
 
-    async def run(self, plugin: str, action: str, params: dict[str, Json] | None = None, **policy: Json) -> Run:
+    async def run(
+        self,
+        plugin: str,
+        action: str,
+        params: dict[str, Json] | None = None,
+        *,
+        tenant: str = ACME,
+        timeout_ms: int = 30_000,
+    ) -> Run:
         """The run of one call, once it has ended."""
-        return await self.engine.wait(await self.start(plugin, action, params, **policy), timeout_ms=20_000)
+        run_id = await self.start(plugin, action, params, tenant=tenant, timeout_ms=timeout_ms)
+        return await self.engine.wait(run_id, timeout_ms=20_000)
 
     async def approve(self, run_id: str) -> None:
         """Approve the gate of a run as an admin."""
         run = await self.engine.run(run_id)
         await self.engine.command(run_id, c.Decide(next(iter(run.gates)), True, "grace", "admin"))
+
+
+async def until_run(box: Box, run_id: str, holds: Callable[[Run], bool], *, what: str) -> Run:
+    """The run once something holds for it."""
+
+    async def look() -> bool:
+        return holds(await box.engine.run(run_id))
+
+    ask: Callable[[], Awaitable[bool]] = look
+    await until_async(ask, what=what)
+    return await box.engine.run(run_id)
+
+
+async def at_gate(box: Box, run_id: str) -> Run:
+    """The run once it waits at a gate."""
+    return await until_run(box, run_id, lambda run: bool(run.gates), what="a gate")
 
 
 def final(run: Run, step: str = "call") -> Final:
@@ -204,15 +232,3 @@ def connect_registry(registry: Registry, engine: Engine, link: PluginLink, confi
 
     registry.on_ready = ready
     registry.on_silent = link.gone
-
-
-@contextmanager
-def no_stray_tasks() -> Iterator[None]:
-    """Nothing that was started in the block runs on behind it."""
-    before = asyncio.all_tasks()
-    yield
-    left = [task for task in asyncio.all_tasks() - before if not task.done()]
-    assert not left, left
-
-
-__all__ = ["ACME", "GLOBEX", "Box", "Instance", "box", "final", "put_tenant"]

@@ -30,7 +30,13 @@ def b64(value: Any) -> str:
 def go_info(name: str, **changes: Any) -> dict[str, Any]:
     """What a Go agent answers to Info: null lists, base64, capital keys inside."""
     inputs = [{"Name": "query", "Type": "string", "Required": True, "Description": "what to look for"}]
-    action = {"description": "looks", "permission": 1, "stages": [8], "intents": None, "input_params": b64(inputs)}
+    action = {
+        "description": "looks",
+        "permission": 1,
+        "stages": [8],
+        "intents": None,
+        "input_params": b64(inputs),
+    }
     change = {"description": "deletes", "permission": 2, "stages": [7], "intents": None, "input_params": None}
     info = {
         "name": name,
@@ -96,7 +102,9 @@ class GoPlugin:
         self.requests.append(request)
         method = request.path.removeprefix(PLUGIN)
         if request.headers["content-type"] != "application/grpc+json":
-            return Reply(status=INTERNAL, text="grpc: error unmarshalling request: failed, want proto.Message")
+            return Reply(
+                status=INTERNAL, text="grpc: error unmarshalling request: failed, want proto.Message"
+            )
         if method in self.broken:
             return Reply(status=INTERNAL, text=f"{method} is broken")
         if method in ("Info", "GetSchema", "HealthCheck") and request.body != b"{}":
@@ -106,17 +114,22 @@ class GoPlugin:
             case "Info":
                 return _reply(self.info or go_info(self.name))
             case "GetSchema":
-                return _reply({"params_json_schema": "bnVsbA==", "result_json_schema": "bnVsbA==", "actions": None})
+                return _reply(
+                    {"params_json_schema": "bnVsbA==", "result_json_schema": "bnVsbA==", "actions": None}
+                )
             case "HealthCheck":
                 if self.health is not None:
                     await self.health()
-                return _reply({"healthy": self.healthy, "message": "" if self.healthy else "sick", "details": None})
+                return _reply(
+                    {"healthy": self.healthy, "message": "" if self.healthy else "sick", "details": None}
+                )
             case "ConfigUpdated":
                 self.configs.append(body)
                 return _reply({"acknowledged": True, "error": ""})
             case "Execute":
                 return await self._execute(body)
-        return Reply(status=12, text="unknown method")
+            case _:
+                return Reply(status=12, text="unknown method")
 
     async def _execute(self, body: dict[str, Any]) -> Reply:
         try:
@@ -169,10 +182,17 @@ class Caller:
         return cls(await RawClient.connect(port, content_type="application/grpc", metadata=metadata))
 
     async def call(
-        self, method: str, request: Mapping[str, Any], *, metadata: Mapping[str, str] = {}, timeout_s: float = 10.0
+        self,
+        method: str,
+        request: Mapping[str, Any],
+        *,
+        metadata: Mapping[str, str] = {},
+        timeout_s: float = 10.0,
     ) -> Any:
         """The answer's JSON; an AssertionError names any other status."""
-        response = await self.answer(method, json.dumps(request).encode(), metadata=metadata, timeout_s=timeout_s)
+        response = await self.answer(
+            method, json.dumps(request).encode(), metadata=metadata, timeout_s=timeout_s
+        )
         assert response.status == 0, response
         return json.loads(response.body)
 
@@ -204,11 +224,13 @@ class WheelPlugin:
             "description": "An agent on the wheel",
             "permission": 1,
             "devops_stages": [8],
-            "actions": [{"id": "look", "description": "looks", "permission": 1, "stages": [8], "intents": []}],
+            "actions": [
+                {"id": "look", "description": "looks", "permission": 1, "stages": [8], "intents": []}
+            ],
         }
         self._declares_params = declares_params
         self._server = grpc.server(ThreadPoolExecutor(4))
-        methods = {
+        methods: dict[str, Any] = {
             name: grpc.unary_unary_rpc_method_handler(getattr(self, f"_{name.lower()}"))
             for name in ("Info", "GetSchema", "HealthCheck", "Execute", "ConfigUpdated")
         }

@@ -1,16 +1,18 @@
-"""gRPC over raw HTTP/2, both ends, on the `h2` library alone: what foreign peers put on the wire, byte by byte."""
+"""gRPC over raw HTTP/2, both ends, on the `h2` library alone: what foreign peers put on the wire."""
 
 from __future__ import annotations
 
 import asyncio
 import struct
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import quote, unquote
 
 import h2.config
 import h2.connection
 import h2.events
+import h2.exceptions
 
 
 @dataclass
@@ -108,6 +110,9 @@ class Response:
 class RawClient:
     """One connection to a gRPC server.  `metadata` goes with every call."""
 
+    _writer: asyncio.StreamWriter
+    _reading: asyncio.Task[None]
+
     def __init__(self, content_type: str, metadata: Mapping[str, str]) -> None:
         self._content_type, self._metadata = content_type, dict(metadata)
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
@@ -153,10 +158,11 @@ class RawClient:
         await asyncio.gather(self._reading, return_exceptions=True)
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
-        while data := await reader.read(65536):
-            for event in self._h2.receive_data(data):
-                self._take(event)
-            self._flush()
+        while not self.goaway and (data := await reader.read(65536)):
+            with suppress(h2.exceptions.ProtocolError):  # grpcio pings behind its own GOAWAY.
+                for event in self._h2.receive_data(data):
+                    self._take(event)
+                self._flush()
         self.goaway = True
 
     def _take(self, event: h2.events.Event) -> None:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Awaitable, Callable
 
-from tests.waiting import until_async
+from headway.core.world import Facts
+from headway.stores.memory import MemoryStore
+from headway_wire.tenantid import id_from_slug
 
 from packages.engine.tests.plugins.boxes import ACME, GLOBEX, box, final, put_tenant
 from packages.engine.tests.plugins.peers import Caller, GoPlugin, WheelPlugin, go_info
+from tests.waiting import until_async
 
 
 def test_a_go_agent_registers_while_its_call_is_open_and_is_called_with_json_and_empty_objects() -> None:
@@ -21,8 +25,12 @@ def test_a_go_agent_registers_while_its_call_is_open_and_is_called_with_json_and
 
             assert answer["success"] is True and answer["plugin_id"].startswith("plg-")
             assert answer["license"]["active"] is True and answer["license"]["quotas"]["max_tenants"] == -1
-            assert {request.headers["content-type"] for request in plugin.requests} == {"application/grpc+json"}
-            assert [r.body for r in plugin.requests if "HealthCheck" in r.path or "Info" in r.path] == [b"{}"] * 2
+            assert {request.headers["content-type"] for request in plugin.requests} == {
+                "application/grpc+json"
+            }
+            assert [r.body for r in plugin.requests if "HealthCheck" in r.path or "Info" in r.path] == [
+                b"{}"
+            ] * 2
             run = await engine.run("go_agent", "query", {"query": "up"})
             assert final(run).output == {"echo": {"action": "query", "query": "up"}}
             await caller.close()
@@ -222,8 +230,6 @@ def test_a_tenant_that_is_missing_unknown_or_suspended_is_told_in_the_published_
     async def scenario() -> None:
         async with box() as engine, GoPlugin() as plugin:
             await put_tenant(engine.store, "asleep", "suspended")
-            from headway_wire.tenantid import id_from_slug
-
             caller = await Caller.go(engine.port)
             request = {"name": "go_agent", "grpc_addr": plugin.address, "plugin_type": 1, "instance_id": "i"}
             answers = [
@@ -296,11 +302,13 @@ def test_replicas_share_a_plugin_and_it_goes_with_the_last_of_them() -> None:
             assert engine.registry.find(ACME, "go_agent") is not None
             await caller.call("DeregisterPlugin", {"name": "go_agent", "instance_id": "i-2"})
             assert engine.registry.find(ACME, "go_agent") is None
-            await until_async(lambda: _gone(engine), what="the stored registration is gone")
-            await caller.close()
 
-    async def _gone(engine) -> bool:  # type: ignore[no-untyped-def]
-        return await engine.store.get(f"/mirastack/{ACME}/plugins/go_agent") is None
+            async def gone() -> bool:
+                return await engine.store.get(f"/mirastack/{ACME}/plugins/go_agent") is None
+
+            ask: Callable[[], Awaitable[bool]] = gone
+            await until_async(ask, what="the stored registration is gone")
+            await caller.close()
 
     asyncio.run(scenario())
 
@@ -324,8 +332,6 @@ def test_three_missed_heartbeats_take_a_process_out_of_dispatch_but_keep_its_ent
 
 
 def test_registrations_survive_a_restart_as_not_connected_and_calls_wait_for_them() -> None:
-    from headway.stores.memory import MemoryStore
-
     async def scenario() -> None:
         store = MemoryStore()
         async with GoPlugin() as plugin:
@@ -335,7 +341,7 @@ def test_registrations_survive_a_restart_as_not_connected_and_calls_wait_for_the
                 await caller.close()
             async with box(store) as engine:
                 facts = engine.registry.facts(ACME, "go_agent", "query")
-                assert "has not connected since" in facts.unavailable  # type: ignore[union-attr]
+                assert isinstance(facts, Facts) and "has not connected since" in facts.unavailable
                 run_id = await engine.start("go_agent", "query", {"query": "x"})
                 caller = await Caller.go(engine.port)
 
