@@ -51,9 +51,9 @@ def latency_metrics(latencies_ms: list[float]) -> dict[str, float]:
     return {"p50_ms": statistics.median(ordered), "p95_ms": ordered[int(len(ordered) * 0.95)]}
 
 
-def memory_bytes() -> int:
-    """Resident memory of this process now."""
-    return _status("VmRSS")
+def memory_bytes(process: int | None = None) -> int:
+    """Resident memory of a process (default: this one) now."""
+    return _status("VmRSS", "self" if process is None else str(process))
 
 
 def peak_memory_bytes() -> int:
@@ -64,8 +64,8 @@ def peak_memory_bytes() -> int:
     return _status("VmHWM")
 
 
-def _status(name: str) -> int:
-    status = Path("/proc/self/status")
+def _status(name: str, process: str = "self") -> int:
+    status = Path("/proc", process, "status")
     if not status.exists():
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1_024
