@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from packages.engine.tests.rest.boxes import Box
+
+DOCS = Path(__file__).parents[4] / "docs"
 
 GREET = """
 name: greet
@@ -271,3 +278,22 @@ def test_no_mode_lets_a_change_pass_without_its_approval(box: Box) -> None:
         id = box.call("POST", "/agents/kit/actions/change:invoke", {"mode": mode}).json["id"]
         assert box.pending(id)["permission"] == "MODIFY"
     assert box.hands.done == []
+
+
+def test_the_code_of_the_reference_checks_a_digest(box: Box) -> None:
+    block = re.search(r"```python\n(.*?)```", (DOCS / "reference" / "approvals.md").read_text(), re.S)
+    assert block is not None
+    box.store_runbook(GREET)
+    approval = box.pending(box.start("greet", {"text": "x"}))
+
+    def checks() -> bool:
+        """Whether the page's own words, run as printed, accept the approval."""
+        code = f"import json, sys\napproval = json.load(sys.stdin)\n{block[1]}"
+        done = subprocess.run(
+            [sys.executable, "-c", code], input=json.dumps(approval), text=True, check=False
+        )
+        return done.returncode == 0
+
+    assert checks()
+    approval["call"]["params"]["path"] = "/tmp/y"
+    assert not checks()

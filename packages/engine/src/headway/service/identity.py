@@ -4,7 +4,7 @@ An API key (id and secret) opens a session; a session is a short-lived access to
 refresh token.  Secrets and tokens are random and stored hashed only; every use looks at the session,
 the key and the user as stored now, so that revoking any of them works at once.
 
-Source: engine surface, section 3; docs/decisions/opaque-tokens.md.
+Source: engine surface, section 3; docs/decisions/0012-opaque-tokens.md.
 """
 
 from __future__ import annotations
