@@ -1,4 +1,5 @@
-"""Headway as the measuring programs see it.  The only file of the bench that knows the engine's own names.
+"""Headway as the measuring programs see it.  Beside `serving`, the only file of the bench that knows the
+engine's own names.
 
 An engine here has a real store, real time and the whole core; its steps are functions in this process,
 reached through the local link.
@@ -10,7 +11,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 
@@ -19,26 +19,11 @@ from headway.core.commands import Send, Wake
 from headway.core.events import Message
 from headway.core.plan import Act, Edge, Json, Plan, Step
 from headway.core.run import Idle
-from headway.links.channels import Channels
 from headway.links.local import Function
-from headway.links.plugins import PluginLink
 from headway.ports import OPEN_STATUSES, Store
-from headway.service.bootstrap import ensure_tenant
-from headway.service.engine import Engine, Rules
-from headway.service.handshake import Handshake
-from headway.service.plugin_calls import PluginCalls
-from headway.service.plugin_config import PluginConfig
-from headway.service.registry import Registry
-from headway.service.tenants import Tenants
-from headway.service.vault import Vault, new_key
-from headway.service.whereabouts import vouch
+from headway.service.engine import Engine
 from headway.stores import open_store
-from headway.testing import SystemClock, evaluate, open_engine
-from headway_wire.codec import Dialect
-from headway_wire.host import Caller, Host
-from headway_wire.link import LINK_METHOD
-from headway_wire.messages import RegisterRequest, engine_path
-from headway_wire.seal import digest
+from headway.testing import open_engine
 
 TENANT = "bench"
 PLUGIN = "bench"
@@ -153,15 +138,6 @@ class Headway:
         return self._store.facts()
 
 
-@dataclass(frozen=True, slots=True)
-class Serving:
-    """An engine and where plugins register.  `link` says how the bench's agent is connected."""
-
-    headway: Headway
-    address: str
-    link: Callable[[], str]
-
-
 async def until(true: Callable[[], Awaitable[bool]], *, every_s: float) -> None:
     """Return once `true` says so, asked `every_s` seconds (0: whenever nothing else is to be done)."""
     end = time.monotonic() + DONE_MS / 1_000
@@ -190,50 +166,6 @@ async def started(
         async with open_engine(store, functions) as engine:
             yield Headway(engine, store)
     finally:
-        await store.close()
-
-
-@asynccontextmanager
-async def serving(url: str) -> AsyncIterator[Serving]:
-    """An engine on the store at `url` whose plugins are processes."""
-    store, clock = await open_store(url), SystemClock()
-    tenant = (await ensure_tenant(store, clock, TENANT)).id
-    channels, registry, tenants = Channels(), Registry(store, clock), Tenants(store, clock)
-    calls = PluginCalls(channels.at)
-
-    async def vouched(attempt: str, tenant: str, instance: str) -> bool:
-        return await vouch(engine, attempt, tenant, instance)
-
-    link = PluginLink(registry, channels, clock, vouch=vouched)
-    engine = Engine(store=store, clock=clock, link=link, rules=Rules(evaluate, digest, registry.facts))
-    link.attach(engine)
-    config = PluginConfig(store, clock, registry, Vault(new_key()), calls, over_stream=link.configure)
-    handshake = Handshake(registry, tenants, calls, config, store, clock)
-
-    def ready(tenant: str, plugin: str) -> None:
-        engine.plugin_ready(tenant, plugin)
-        link.ready(tenant, plugin)
-
-    async def register(body: bytes, caller: Caller) -> bytes:
-        request = RegisterRequest.decode(body, dialect=Dialect.CANONICAL)
-        answer = await handshake.register(request, dialect=Dialect.CANONICAL, peer=caller.peer)
-        return answer.encode(dialect=Dialect.CANONICAL)
-
-    registry.on_ready, registry.on_silent = ready, link.gone
-    host = Host({engine_path("RegisterPlugin"): register}, {LINK_METHOD: link.connect})
-    try:
-        async with engine:
-            port = await host.start("127.0.0.1:0")
-            yield Serving(
-                Headway(engine, store, tenant),
-                f"127.0.0.1:{port}",
-                lambda: registry.require(tenant, PLUGIN).link(),
-            )
-            link.close()
-            await host.stop(0.1)
-            await config.close()
-    finally:
-        await channels.close()
         await store.close()
 
 

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from bench import adapter
 from bench.headway_steps import STEPS, WARM_UP_RUNS, latencies_ms, many, store_url
 from bench.sample import Facts, emit, latency_metrics, options
+from bench.serving import serving
 
 LEAVE_S = 10.0
 
@@ -54,7 +55,7 @@ async def agent(engine: str) -> AsyncIterator[None]:
 
 
 async def main(given: argparse.Namespace) -> None:
-    async with adapter.serving(store_url(given)) as served, agent(served.address):
+    async with serving(store_url(given)) as served, agent(served.address):
         await served.headway.run(adapter.chain(1))  # Waits until the agent is there.
         metrics = await MEASURES[given.what](served.headway, given)
         facts: Facts = {"link": served.link(), **served.headway.store_facts()}

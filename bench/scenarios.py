@@ -198,7 +198,7 @@ HISTORY = Scenario(
     "what 10,000 finished turns, and 10,000 finished runs, cost afterwards",
     (
         _headway("turns", 500),
-        _headway("memory", 10_000, name="Headway, runs"),
+        _headway("memory", 10_000, "--in-flight", "16", name="Headway, runs"),
     ),
     (
         Goal("Headway", "old_p50_ms", "Headway", "fresh_p50_ms", at_most=1.2),
