@@ -36,6 +36,8 @@ SNAPSHOT_EVENTS = 1_000
 UNSURE_MS = 10_000
 """How long a recovered attempt may stay unaccounted for before it counts as lost."""
 
+TIMERS_SPARE = 1_000
+
 _CONSEQUENTIAL = frozenset(
     {e.Dispatched, e.Redelivered, e.Lost, e.RetryScheduled, e.Queued, e.Gated, e.Asked, e.Decided}
 )
@@ -234,6 +236,10 @@ class Conductor:
         if at_ms and (not loaded.wake_ms or at_ms < loaded.wake_ms):
             loaded.wake_ms = at_ms
             heapq.heappush(self._timers, (at_ms, loaded.run.id))
+            if len(self._timers) > 2 * len(self.loaded) + TIMERS_SPARE:
+                # Timers of runs that are over would otherwise stay until their moment comes.
+                self._timers = [(item.wake_ms, id) for id, item in self.loaded.items() if item.wake_ms]
+                heapq.heapify(self._timers)
 
     def _count_slots(self, run: Run, before: dict[str, int], now_ms: int) -> None:
         for pool, used in run.in_use.items():
