@@ -144,7 +144,10 @@ class RawClient:
         fields += [("te", "trailers"), ("content-type", self._content_type)]
         fields += list({**self._metadata, **metadata}.items())
         self._h2.send_headers(stream, fields)
-        self._h2.send_data(stream, b"\0" + struct.pack(">I", len(body)) + body, end_stream=True)
+        message = b"\0" + struct.pack(">I", len(body)) + body
+        for start in range(0, len(message), 16_000):
+            end = start + 16_000 >= len(message)
+            self._h2.send_data(stream, message[start : start + 16_000], end_stream=end)
         self._flush()
         return await asyncio.wait_for(done, timeout_s)
 

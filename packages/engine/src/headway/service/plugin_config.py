@@ -163,25 +163,24 @@ class PluginConfig:
         task.add_done_callback(lambda _: self._pushing.pop(instance.id, None))
 
     async def _push(self, instance: Instance) -> None:
-        try:
-            values, version = await self.effective(instance.tenant, instance.plugin)
-            if version == instance.config_version:
-                return
-            refusal = ""
-            if not self._over_stream(instance, values, version):
-                if not instance.reachable:
+        """Send what is in effect, and again while it changes meanwhile; a failure waits for a heartbeat."""
+        place = (instance.tenant, instance.plugin)
+        while instance.takes_calls():
+            try:
+                values, version = await self.effective(*place)
+                if version == instance.config_version:
                     return
-                refusal = await self._calls.configure(instance.address, values, version)
-        except HeadwayError as error:
-            log.warning(
-                "configuration %s is pending: %s (next try with its heartbeat)",
-                instance.plugin,
-                error.message,
-            )
-            return
-        instance.config_version = version
-        if refusal:
-            log.warning("%s did not take its configuration: %s", instance.plugin, refusal)
+                refusal = ""
+                if not self._over_stream(instance, values, version):
+                    refusal = await self._calls.configure(instance.address, values, version)
+            except HeadwayError as error:
+                log.warning(
+                    "the configuration of %s is pending until its next heartbeat: %s", place[1], error.message
+                )
+                return
+            instance.config_version = version
+            if refusal:
+                log.warning("%s did not take its configuration: %s", place[1], refusal)
 
     async def close(self) -> None:
         """End what is being pushed."""
