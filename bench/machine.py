@@ -13,7 +13,7 @@ from bench.sample import Facts
 QUIET_SHARE = 0.15
 """A machine whose processors are busier than this with other work disturbs a sample."""
 
-QUIET_WAIT_S = 15.0
+QUIET_WAIT_S = 5.0
 WATCH_S = 0.25
 SYNCS = 200
 

@@ -75,7 +75,7 @@ def measure(scenario: Scenario, *, repetitions: int, quick: bool, say: Say) -> R
                 if not measured.missing:
                     say(f"{scenario.name}: {measured.side.name} {repetition + 1}/{repetitions}")
                     _add_sample(measured, server, quick=quick)
-    return Report(scenario, sides, [_outcome(goal, sides) for goal in scenario.goals])
+    return Report(scenario, sides, [judge(goal, sides) for goal in scenario.goals])
 
 
 def _server(stack: ExitStack, sides: dict[str, Measured]) -> Databases | None:
@@ -148,7 +148,8 @@ def _empty_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _outcome(goal: Goal, sides: dict[str, Measured]) -> Outcome:
+def judge(goal: Goal, sides: dict[str, Measured]) -> Outcome:
+    """What the medians of the sides say about a goal."""
     own = sides[goal.of].median(goal.metric)
     if not goal.to:
         return Outcome(goal, own, own, None)

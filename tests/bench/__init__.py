@@ -1,0 +1,1 @@
+"""Tests of the bench: what it says, not how fast anything is."""
