@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 
 from bench import machine
@@ -32,6 +33,8 @@ def arguments() -> argparse.Namespace:
 
 
 def main() -> int:
+    # As with Ctrl-C, leave through the blocks that end processes and remove folders.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     given = arguments()
     chosen = [scenario for scenario in SCENARIOS if not given.only or scenario.name in given.only]
     if given.list:
