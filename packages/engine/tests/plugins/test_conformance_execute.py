@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from headway.core.run import Running, Unknown
+from headway.stores.memory import MemoryStore
 
 from packages.engine.tests.plugins.boxes import ACME, Box, at_gate, box, final, until_run
 from packages.engine.tests.plugins.peers import (
@@ -195,6 +196,35 @@ def test_a_change_whose_plugin_dies_in_the_middle_is_unknown_and_is_not_made_aga
             )
             assert len(plugin.executed) == 1
             await caller.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_change_that_was_out_when_the_engine_died_is_unknown_and_a_read_is_made_again() -> None:
+    async def scenario() -> None:
+        async def hang(call: dict[str, Any]) -> Any:
+            await asyncio.Event().wait()
+
+        store = MemoryStore()
+        async with GoPlugin(execute=hang) as plugin:
+            async with box(store) as engine:
+                caller = await joined(engine, plugin)
+                change = await engine.start("go_agent", "delete", {"what": "x"})
+                await at_gate(engine, change)
+                await engine.approve(change)
+                read = await engine.start("go_agent", "query")
+                await until_async(lambda: len(plugin.executed) == 2, what="both calls arrived")
+                await caller.close()
+            plugin.execute = None
+            async with box(store) as engine:
+                caller = await joined(engine, plugin)
+
+                run = await engine.engine.wait(read, timeout_ms=5_000)
+
+                assert run.status() == "succeeded" and final(run).attempt == 2
+                assert isinstance((await engine.engine.run(change)).states["call"], Unknown)
+                assert [call["action_id"] for call in plugin.executed].count("delete") == 1
+                await caller.close()
 
     asyncio.run(scenario())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ from headway.core.run import Running, Unknown
 from headway.stores.memory import MemoryStore
 from headway_wire import link
 from headway_wire.errors import HeadwayError, Unauthenticated
+from headway_wire.messages import engine_path
 
 from packages.engine.tests.plugins.boxes import ACME, GLOBEX, Box, at_gate, box, final, until_run
 from packages.engine.tests.plugins.streaming import StreamPlugin
@@ -198,6 +200,7 @@ def test_an_attempt_lives_through_a_broken_stream_when_its_process_still_works_o
         run = await engine.engine.wait(run_id, timeout_ms=5_000)
         assert run.status() == "succeeded" and final(run).attempt == 1
         assert len(plugin.calls) == 1
+        assert not any(b'"Lost"' in line.events for line in await engine.engine.store.lines(run_id))
 
     streaming(scenario, grace_s=5)
 
@@ -223,11 +226,13 @@ def test_a_change_that_its_process_never_saw_is_sent_once_more_with_the_same_gra
 
         await plugin.open()
         assert (await plugin.frame("probe")).probe == [call.id]
-        await plugin.say(probed=[link.Probed(id=call.id, verdict="never_seen")])
+        await plugin.say(probed=[link.Probed(id=call.id, verdict="never_seen")] * 2)
         (again,) = await plugin.take(1)
+        await plugin.say(probed=[link.Probed(id=call.id, verdict="never_seen")])
         await plugin.answer(again)
 
         assert again.id == call.id and again.grant == call.grant
+        assert [frame.calls for frame in plugin.frames if frame.calls] == [[call], [again]]
         assert (await engine.engine.wait(run_id, timeout_ms=5_000)).status() == "succeeded"
 
     streaming(scenario, grace_s=5)
@@ -431,10 +436,12 @@ def test_a_new_process_after_a_restart_of_the_engine_cannot_say_what_an_earlier_
         async with box(store, port=port) as second, StreamPlugin(second, instance="s-2") as other:
             await other.register()
             await other.open()
-            second.clock.ahead_ms += 20_000
+            assert is_running(await second.engine.run(run_id))
+
+            farewell = {"name": "streamer", "instance_id": "s-1"}
+            await other.channel.unary(engine_path("DeregisterPlugin"), json.dumps(farewell).encode())
 
             await until_run(second, run_id, is_unknown, what="the change is unknown")
-
             assert other.calls == [] and all(call.id not in frame.probe for frame in other.frames)
 
     asyncio.run(run())

@@ -158,10 +158,11 @@ class Lane:
 
     def give_up(self, reason: str, strand: Strand) -> None:
         """The process does not come back: what was sent is lost, what was not is stranded."""
-        lost, held = list(self.out), list(self.held.values())
-        for attempt in lost:
+        lost, held = [*self.out, *self.known], list(self.held.values())
+        for attempt in list(self.out):
             self._let_go(attempt)
         self.held.clear()
+        self.known.clear()
         if self._doubting is not None:
             self._doubting.cancel()
         if lost:

@@ -93,7 +93,7 @@ class StreamLink:
         lane = self._lanes.get((instance.tenant, instance.plugin, instance.id))
         if lane is not None:
             lane.close()
-            self._end(lane, "its plugin fell silent")
+            self._end(lane, "its plugin is gone")
 
     def close(self) -> None:
         """End all streams.  What is out stays out: the next life of the engine asks about it."""

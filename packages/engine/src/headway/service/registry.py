@@ -41,7 +41,7 @@ class Registry:
     """All registrations.
 
     on_ready: told (tenant, plugin) when calls can be taken that could not be before.
-    on_silent: told of a process that is not counted on any more.
+    on_silent: told of a process from which nothing is expected any more.
     on_change: told (tenant, plugin) after every change that people may want to see.
     """
 
@@ -255,10 +255,13 @@ class Registry:
         plugin = self._plugins.get(place) if place is not None else None
         if plugin is None or (name and plugin.name != name):
             return None
-        self._drop(plugin, plugin.instances[instance_id])
+        instance = plugin.instances[instance_id]
+        self._drop(plugin, instance)
         if not plugin.instances:
             self._plugins.pop((plugin.tenant, plugin.name), None)
         self._changed(plugin)
+        if not instance.linked:
+            self.on_silent(instance)  # While its stream is open, last results may still come.
         return plugin
 
     async def save(self, plugin: Plugin) -> None:
