@@ -297,3 +297,12 @@ def test_the_code_of_the_reference_checks_a_digest(box: Box) -> None:
     assert checks()
     approval["call"]["params"]["path"] = "/tmp/y"
     assert not checks()
+
+
+def test_a_step_is_final_exactly_when_the_journal_says_when_it_ended(durable_box: Box) -> None:
+    box = durable_box
+    for _ in range(10):
+        id = box.call("POST", "/agents/kit/actions/look:invoke", {"params": {"text": "x"}}).json["id"]
+        while (seen := box.get(f"/executions/{id}"))["status"] != "succeeded":
+            step = seen["steps"][0]
+            assert (step["status"] == "completed") == (step["finished_ms"] > 0), seen

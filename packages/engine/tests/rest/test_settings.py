@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from headway.service.settings import KNOWN
+from headway.service.access import local_actor
+from headway.service.settings import KNOWN, Settings
+from headway_wire.tenantid import id_from_slug
 
 from packages.engine.tests.rest.boxes import Box
 
@@ -26,6 +28,8 @@ def test_the_reference_lists_every_setting_with_its_default() -> None:
 
 
 def test_a_changed_mode_counts_for_the_next_run_without_a_restart(box: Box) -> None:
+    before = box.call("POST", "/agents/kit/actions/look:invoke", {}).json["id"]
+    assert box.finished(before)["status"] == "succeeded"
     assert box.call("PUT", "/settings/execution_mode", {"value": "manual"}).json["value"] == "manual"
 
     id = box.call("POST", "/agents/kit/actions/look:invoke", {}).json["id"]
@@ -64,6 +68,18 @@ def test_a_setting_of_one_tenant_is_not_one_of_another(box: Box) -> None:
 
     assert box.get("/settings/agentic_max_tokens")["value"] == 9
     assert box.get("/settings/agentic_max_tokens", who="stranger")["value"] == 50_000
+
+
+def test_what_another_engine_set_counts_once_it_was_read_again(box: Box) -> None:
+    settings, tenant = box.services.settings, id_from_slug("default")
+    other = Settings(box.services.store, box.clock)
+    box.asks(other.load())
+    box.asks(other.set(local_actor(tenant), "execution-mode", "manual"))
+    assert settings.policy(tenant).mode == "guided"
+
+    box.asks(settings.load())
+
+    assert settings.policy(tenant).mode == "manual"
 
 
 def test_an_unknown_setting_is_refused_with_the_nearest_names(box: Box) -> None:

@@ -19,7 +19,7 @@ from headway.core.plan import Json, Permission
 from headway.ports import GateHead
 from headway.service.access import Ability, Actor, require
 from headway.service.engine import Engine, Policy
-from headway.service.watch import ANY, Watch, changed_within
+from headway.service.watch import ANY, IDLE_MS, Watch, changed_within
 
 log = logging.getLogger("headway.approvals")
 
@@ -113,7 +113,7 @@ class Approvals:
         log.info("'%s' %s %s", actor.user, wanted, id)
         return self._view(actor, gate)
 
-    async def watch(self, actor: Actor, *, idle_ms: int = 15_000) -> AsyncGenerator[Approval | None, None]:
+    async def watch(self, actor: Actor, *, idle_ms: int = IDLE_MS) -> AsyncGenerator[Approval | None, None]:
         """All that are pending, then each that is requested or decided.
 
         None comes first, when everything is ready, and then after each `idle_ms` of silence.

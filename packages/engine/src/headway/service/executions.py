@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from headway_wire.errors import Invalid, NotFound
@@ -20,7 +19,7 @@ from headway.ports import OPEN_STATUSES, JournalLine, RunHead
 from headway.service.access import Ability, Actor, require
 from headway.service.engine import Engine
 from headway.service.trace import EntryView, StepTrace, entry, told, traces
-from headway.service.watch import Watch, changed_within
+from headway.service.watch import IDLE_MS, Watch, changed_within
 
 log = logging.getLogger("headway.executions")
 
@@ -140,13 +139,13 @@ class Executions:
     async def _ended(self, id: str, wait_ms: int) -> Run:
         """The run once it has ended, the time is over, or the engine stops."""
         with self._watch.on(id) as changed:
+            loop = asyncio.get_running_loop()
+            deadline = loop.time() + wait_ms / 1_000
             run = await self._engine.durable_run(id)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(wait_ms / 1_000):
-                    while run.phase != "finished" and not self._watch.closed:
-                        await changed.wait()
-                        changed.clear()
-                        run = await self._engine.durable_run(id)
+            while run.phase != "finished" and not self._watch.closed and loop.time() < deadline:
+                left_ms = max(int((deadline - loop.time()) * 1_000), 1)
+                await changed_within(changed, timeout_ms=min(left_ms, IDLE_MS))
+                run = await self._engine.durable_run(id)
             return run
 
     async def entries(
@@ -157,7 +156,7 @@ class Executions:
         return [entry(line) for line in await self._engine.store.lines(id, after_seq=after_seq, limit=limit)]
 
     async def watch(
-        self, actor: Actor, id: str, *, after_seq: int = -1, idle_ms: int = 15_000
+        self, actor: Actor, id: str, *, after_seq: int = -1, idle_ms: int = IDLE_MS
     ) -> AsyncGenerator[EntryView | End | None, None]:
         """Entries as they become durable, and the End when the run has ended.
 

@@ -6,6 +6,7 @@ change is in effect when the call returns.  Source: engine surface, section 9; d
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from difflib import get_close_matches
 from typing import Protocol
 
 import msgspec
-from headway_wire.errors import Invalid, NotFound
+from headway_wire.errors import Invalid, NotFound, Unavailable
 
 from headway.core.plan import Json, Mode
 from headway.ports import Clock, Record, Records
@@ -26,6 +27,7 @@ log = logging.getLogger("headway.settings")
 PREFIX = "/mirastack/settings/"
 TEXT_CHARS_MAX = 1_000
 NEAREST_MAX = 3
+RELOAD_S = 5.0
 APPROVAL_MS_MIN = 1_000
 MASK = "********"
 
@@ -120,17 +122,29 @@ class Settings:
         self._defaults = {**{key: known.default for key, known in KNOWN.items()}, **(defaults or {})}
         self._set: dict[tuple[str, str], tuple[Json, int]] = {}
         self._policies: dict[str, Policy] = {}
+        self._writes = 0
 
     async def load(self) -> None:
         """Read all settings; again when another engine may have changed some."""
+        writes = self._writes
         found: dict[tuple[str, str], tuple[Json, int]] = {}
         after = ""
         while page := await self._records.list(PREFIX, after=after):
             after = page[-1].key
             for record in page:
                 found[_place(record)] = (msgspec.json.decode(record.value), record.updated_ms)
-        self._set = found
-        self._policies = {}
+        if writes == self._writes:  # Else what was read may be older than what was written here meanwhile.
+            self._set = found
+            self._policies = {}
+
+    async def run(self) -> None:
+        """Read again every few seconds, for ever: needed only where several engines share a store."""
+        while True:
+            await asyncio.sleep(RELOAD_S)
+            try:
+                await self.load()
+            except Unavailable as error:
+                log.warning("settings stay as they were: %s", error.message)
 
     def value(self, tenant: str, key: str) -> Json:
         """The value in effect; `key` is one of `KNOWN`."""
@@ -181,8 +195,7 @@ class Settings:
         now_ms = self._clock.now_ms()
         place = (actor.tenant, known.key)
         await self._records.put(_key(*place), msgspec.json.encode(parsed), now_ms=now_ms)
-        self._set[place] = (parsed, now_ms)
-        self._policies.pop(actor.tenant, None)
+        self._keep(place, (parsed, now_ms))
         log.info("'%s' set %s to %s", actor.user, known.key, parsed)
         return self._view(actor.tenant, known)
 
@@ -195,10 +208,17 @@ class Settings:
             return await plugins.unset_setting(actor, plugin, name)
         place = (actor.tenant, known.key)
         await self._records.delete(_key(*place))
-        self._set.pop(place, None)
-        self._policies.pop(actor.tenant, None)
+        self._keep(place, None)
         log.info("'%s' put %s back to its default", actor.user, known.key)
         return self._view(actor.tenant, known)
+
+    def _keep(self, place: tuple[str, str], stored: tuple[Json, int] | None) -> None:
+        self._writes += 1
+        self._policies.pop(place[0], None)
+        if stored is None:
+            self._set.pop(place, None)
+        else:
+            self._set[place] = stored
 
     async def _plugin_key(self, actor: Actor, key: str) -> tuple[PluginSettings, str, str]:
         """The plugin and key in ``plugin.{name}.{key}``; the key may hold dots, the name does not."""

@@ -14,6 +14,9 @@ from headway.service.engine import Engine
 WATCHERS_MAX = 200
 RETRY_MS = 5_000
 
+IDLE_MS = 2_000
+"""How long a watcher believes that nothing changed; then it looks, for another engine may have written."""
+
 ANY = ""
 """Watch every run."""
 
