@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar, overload
+from urllib.parse import quote
 
 from headway_wire import codec, messages, objects
 from headway_wire.errors import Invalid, Refused, Unavailable
@@ -35,7 +36,6 @@ CALL_TIMEOUT_S = 10.0
 CALL_PLUGIN_TIMEOUT_S = 600.0
 CALL_PLUGIN_MARGIN_S = 5.0  # beyond the engine's own limit, so that its answer arrives first
 APPROVAL_RETRY_S = (1.0, 2.0, 4.0, 8.0, 15.0)
-REQUEST_ID_KEY = "x-headway-request-id"  # the same for every repetition of one request for approval
 
 Answer = TypeVar("Answer", bound=objects.Message)
 
@@ -191,7 +191,7 @@ class EngineContext:
             tenant_id=self._tenant_id,
             blast_radius=None if blast_radius is None else _wire_radius(blast_radius),
         )
-        metadata = {REQUEST_ID_KEY: uuid.uuid4().hex}
+        metadata = {codec.REQUEST_ID_KEY: uuid.uuid4().hex}
         tries = 0
         while True:
             try:
@@ -299,8 +299,13 @@ class EngineContext:
         timeout_s: float | None = CALL_TIMEOUT_S,
         metadata: Mapping[str, str] | None = None,
     ) -> Answer:
+        inside = current.get().attempt_id
+        told = {codec.ATTEMPT_KEY: quote(inside)} if inside else {}
         body = await self._link.unary(
-            messages.engine_path(method), request.encode(), timeout_s=timeout_s, metadata=metadata
+            messages.engine_path(method),
+            request.encode(),
+            timeout_s=timeout_s,
+            metadata={**told, **(metadata or {})},
         )
         return kind.decode(body)
 

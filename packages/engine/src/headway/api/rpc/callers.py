@@ -12,7 +12,7 @@ import hmac
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from headway_wire.codec import PLUGIN_NAME_KEY, Dialect, dialect_of
+from headway_wire.codec import ATTEMPT_KEY, PLUGIN_NAME_KEY, REQUEST_ID_KEY, Dialect, dialect_of
 from headway_wire.errors import Forbidden, Unauthenticated
 from headway_wire.host import Caller
 
@@ -21,8 +21,6 @@ from headway.service.tenants import Tenants
 from headway.service.whereabouts import Asker
 
 TOKEN_KEY = "x-plugin-token"
-ATTEMPT_KEY = "x-headway-attempt"
-REQUEST_ID_KEY = "x-headway-request-id"
 REQUEST_ID_CHARS_MAX = 200
 
 
