@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,6 @@ from headway.core.world import Facts
 from headway.links.channels import Channels
 from headway.links.plugins import PluginLink
 from headway.links.router import Router
-from headway.ports import Store
 from headway.runbooks import evaluate, span_of
 from headway.service.actions import Actions
 from headway.service.approvals import Approvals
@@ -91,76 +90,13 @@ async def assemble(
     watched: a file or folder with agents to run beside it and to restart on change.
     Raises what a store that cannot be opened or an address that cannot be listened on raises.
     """
-    clock = SystemClock()
-    data_dir = Path(config.data_dir)
-    data_dir.mkdir(parents=True, exist_ok=True)
     async with AsyncExitStack() as stack:
-        store = await open_store(config.store.url)
-        stack.push_async_callback(store.close)
-        credentials = await bootstrap(store, clock, default_slug=config.tenants.default_slug)
-
-        channels = Channels()
-        stack.push_async_callback(channels.close)
-        calls = PluginCalls(channels.at)
-        registry = Registry(store, clock)
-        await registry.load([record.key.removeprefix(TENANTS) for record in await store.list(TENANTS)])
-
-        async def vouched(attempt: str, tenant: str, instance: str) -> bool:
-            return await vouch(engine, attempt, tenant, instance)
-
-        link = PluginLink(registry, channels, clock, vouch=vouched)
-        stack.callback(link.close)
-        vault = Vault(_secret(data_dir / "vault.key"))
-        plugin_config = PluginConfig(store, clock, registry, vault, calls, over_stream=link.configure)
-        stack.push_async_callback(plugin_config.close)
-        views = PluginViews(registry, plugin_config, calls, clock)
-        settings = Settings(store, clock, plugins=views, defaults=_defaults(config))
-        await settings.load()
-
-        async def prepare(tenant: str, name: str, inputs: dict[str, Json]) -> tuple[Plan, dict[str, Json]]:
-            return await workflows.prepare(tenant, name, inputs)
-
-        def facts(tenant: str, plugin: str, action: str) -> Facts | Failure:
-            if plugin == WORKFLOW:
-                return Facts(timeout_ms=CHILD_RUN_MS)
-            return registry.facts(tenant, plugin, action)
-
-        children = ChildRuns(prepare)
-        engine = Engine(
-            store=store,
-            clock=clock,
-            link=Router({WORKFLOW: children}, link),
-            rules=Rules(evaluate, digest, facts, span_of, settings.policy),
-            pools=dict(config.pools),
-            owner=_engine_id(data_dir),
-            active_max=config.runs.active_max,
-        )
-        children.attach(engine, engine)
-        link.attach(engine)
-        _introduce(registry, engine, link, plugin_config)
-        workflows = Workflows(store, clock, engine, views.offered)
-        await stack.enter_async_context(engine)
-        watch = await stack.enter_async_context(Watch(engine))
-
-        grpc_port = await _serve_plugins(
-            stack, config, store, clock, registry, calls, plugin_config, views, settings, engine, link, watch
-        )
-        rest = RestServices(
-            identity=Identity(store, clock),
-            executions=Executions(engine, watch),
-            approvals=Approvals(engine, watch, settings.policy),
-            workflows=workflows,
-            actions=Actions(engine, views.offered),
-            settings=settings,
-            plugins=views,
-            store=store,
-            clock=clock,
-            version=__version__,
-            components=lambda: {"cache": "ok", "grpc": "ok", "llm": "off"},
-        )
-        address = config.listen_addr
-        server = RestServer(build_app(rest), host=address.host, port=address.port, watch=watch)
-        await stack.enter_async_context(server)
+        built = Assembly(config, stack)
+        credentials = await built.open_store()
+        await built.know_plugins()
+        await built.start_engine()
+        grpc_port = await built.serve_plugins()
+        rest_port = await built.serve_people()
         programs = agents_at(watched) if watched else found_in(Path(config.plugins.dir))
         told = environment(
             environ,
@@ -169,65 +105,146 @@ async def assemble(
             token=config.plugins.token,
         )
         await stack.enter_async_context(PluginProcesses(programs, told))
-        yield House(engine, server.port, grpc_port, credentials)
+        yield House(built.engine, rest_port, grpc_port, credentials)
 
 
-async def _serve_plugins(
-    stack: AsyncExitStack,
-    config: Config,
-    store: Store,
-    clock: SystemClock,
-    registry: Registry,
-    calls: PluginCalls,
-    plugin_config: PluginConfig,
-    views: PluginViews,
-    settings: Settings,
-    engine: Engine,
-    link: PluginLink,
-    watch: Watch,
-) -> int:
-    """The gRPC side; returns the port it listens on."""
-    tenants = Tenants(store, clock)
-    cache = PluginCache(clock)
-    handshake = Handshake(registry, tenants, calls, plugin_config, store, clock)
-    requests = PluginRequests(
-        engine,
-        store,
-        clock,
-        watch,
-        Whereabouts(engine, link, registry.name_of),
-        offered=views.offered,
-        resolve=registry.name_of,
-        policy=settings.policy,
-    )
-    service = EngineService(
-        RpcServices(
-            Callers(registry, tenants, config.plugins.token),
-            registry,
+class Assembly:
+    """An engine being put together.  Each method adds what the ones above it make possible, in this order."""
+
+    def __init__(self, config: Config, stack: AsyncExitStack) -> None:
+        self._config, self._stack = config, stack
+        self._clock = SystemClock()
+        self._data_dir = Path(config.data_dir)
+
+    async def open_store(self) -> Credentials | None:
+        """The store, and in a new one the first tenant and admin; the credentials when they were just made."""
+        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._store = await open_store(self._config.store.url)
+        self._stack.push_async_callback(self._store.close)
+        return await bootstrap(self._store, self._clock, default_slug=self._config.tenants.default_slug)
+
+    async def know_plugins(self) -> None:
+        """Who is registered, how they are reached and configured, and the settings of every tenant."""
+        channels = Channels()
+        self._stack.push_async_callback(channels.close)
+        self._calls = PluginCalls(channels.at)
+        self._registry = Registry(self._store, self._clock)
+        tenants = await self._store.list(TENANTS)
+        await self._registry.load([record.key.removeprefix(TENANTS) for record in tenants])
+        self._link = PluginLink(self._registry, channels, self._clock, vouch=self._vouch)
+        self._stack.callback(self._link.close)
+        self._plugin_config = PluginConfig(
+            self._store,
+            self._clock,
+            self._registry,
+            Vault(_secret(self._data_dir / "vault.key")),
+            self._calls,
+            over_stream=self._link.configure,
+        )
+        self._stack.push_async_callback(self._plugin_config.close)
+        self._views = PluginViews(self._registry, self._plugin_config, self._calls, self._clock)
+        self._settings = Settings(
+            self._store, self._clock, plugins=self._views, defaults=_defaults(self._config)
+        )
+        await self._settings.load()
+
+    async def start_engine(self) -> None:
+        """The engine itself, which takes over what an earlier life left open."""
+        children = ChildRuns(self._prepare)
+        self.engine = Engine(
+            store=self._store,
+            clock=self._clock,
+            link=Router({WORKFLOW: children}, self._link),
+            rules=Rules(evaluate, digest, self._facts, span_of, self._settings.policy),
+            pools=dict(self._config.pools),
+            owner=_engine_id(self._data_dir),
+            active_max=self._config.runs.active_max,
+        )
+        children.attach(self.engine, self.engine)
+        self._link.attach(self.engine)
+        _introduce(self._registry, self.engine, self._link, self._plugin_config)
+        self._workflows = Workflows(self._store, self._clock, self.engine, self._views.offered)
+        await self._stack.enter_async_context(self.engine)
+        self._watch = await self._stack.enter_async_context(Watch(self.engine))
+        if self._config.postgres_url:
+            self._run(self._settings.run())  # Another engine on the same database may change them.
+
+    async def serve_plugins(self) -> int:
+        """The gRPC side, and the loops that look after plugins; returns its port."""
+        config = self._config
+        tenants = Tenants(self._store, self._clock)
+        cache = PluginCache(self._clock)
+        handshake = Handshake(
+            self._registry, tenants, self._calls, self._plugin_config, self._store, self._clock
+        )
+        requests = PluginRequests(
+            self.engine,
+            self._store,
+            self._clock,
+            self._watch,
+            Whereabouts(self.engine, self._link, self._registry.name_of),
+            offered=self._views.offered,
+            resolve=self._registry.name_of,
+            policy=self._settings.policy,
+        )
+        services = RpcServices(
+            Callers(self._registry, tenants, config.plugins.token),
+            self._registry,
             handshake,
-            plugin_config,
+            self._plugin_config,
             cache,
             requests,
-            store,
-            recorder(store, clock),
-            link.connect,
+            self._store,
+            recorder(self._store, self._clock),
+            self._link.connect,
         )
-    )
-    stack.push_async_callback(service.close)
-    host = Host(service.methods(), service.streams())
-    await host.start(str(config.grpc_addr))
-    stack.push_async_callback(host.stop, 1.0)
-    tenant = id_from_slug(config.tenants.default_slug)
-    listed = [(plugin.name, plugin.addr) for plugin in config.plugins.external]
-    loops = (
-        HealthLoop(registry, calls, clock, interval_ms=int(config.plugins.health_check_interval)),
-        StalenessLoop(registry, cache, clock),
-        ExternalLoop(registry, handshake, tenant, listed),
-    )
-    for loop in loops:
-        task = asyncio.create_task(loop.run())
-        stack.callback(task.cancel)
-    return host.port
+        service = EngineService(services)
+        self._stack.push_async_callback(service.close)
+        host = Host(service.methods(), service.streams())
+        await host.start(str(config.grpc_addr))
+        self._stack.push_async_callback(host.stop, 1.0)
+        interval_ms = int(config.plugins.health_check_interval)
+        listed = [(plugin.name, plugin.addr) for plugin in config.plugins.external]
+        tenant = id_from_slug(config.tenants.default_slug)
+        self._run(HealthLoop(self._registry, self._calls, self._clock, interval_ms=interval_ms).run())
+        self._run(StalenessLoop(self._registry, cache, self._clock).run())
+        self._run(ExternalLoop(self._registry, handshake, tenant, listed).run())
+        return host.port
+
+    async def serve_people(self) -> int:
+        """The REST API; returns its port."""
+        services = RestServices(
+            identity=Identity(self._store, self._clock),
+            executions=Executions(self.engine, self._watch),
+            approvals=Approvals(self.engine, self._watch, self._settings.policy),
+            workflows=self._workflows,
+            actions=Actions(self.engine, self._views.offered),
+            settings=self._settings,
+            plugins=self._views,
+            store=self._store,
+            clock=self._clock,
+            version=__version__,
+            components=lambda: {"cache": "ok", "grpc": "ok", "llm": "off"},
+        )
+        address = self._config.listen_addr
+        server = RestServer(build_app(services), host=address.host, port=address.port, watch=self._watch)
+        await self._stack.enter_async_context(server)
+        return server.port
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._stack.callback(task.cancel)
+
+    async def _vouch(self, attempt: str, tenant: str, instance: str) -> bool:
+        return await vouch(self.engine, attempt, tenant, instance)
+
+    async def _prepare(self, tenant: str, name: str, inputs: dict[str, Json]) -> tuple[Plan, dict[str, Json]]:
+        return await self._workflows.prepare(tenant, name, inputs)
+
+    def _facts(self, tenant: str, plugin: str, action: str) -> Facts | Failure:
+        if plugin == WORKFLOW:
+            return Facts(timeout_ms=CHILD_RUN_MS)
+        return self._registry.facts(tenant, plugin, action)
 
 
 def _introduce(registry: Registry, engine: Engine, link: PluginLink, config: PluginConfig) -> None:

@@ -259,16 +259,10 @@ def print_report(outputs: dict[str, Any]) -> None:
     line("listening ports", ", ".join(map(str, report["open_ports"][:12])) or "none")
     for finding in report["findings"]:
         line("finding", click.style(finding, fg="yellow"))
-    files = removed.get("deleted", [])
-    line(
-        "clean-up",
-        f"{outputs['clean_up']}, {len(files)} files deleted, {removed.get('bytes', 0):,} bytes freed",
-    )
-    for file in files:
-        line(
-            "",
-            f"{file.get('path', file)}  ({file.get('bytes', 0):,} bytes)" if isinstance(file, dict) else file,
-        )
+    done = f"{outputs['clean_up']}: {removed.get('deleted_count', 0)} files deleted"
+    line("clean-up", f"{done}, {removed.get('deleted_bytes', 0):,} bytes freed")
+    for file in removed.get("deleted", []):
+        line("", f"{file['path']:<20} {file['size_bytes']:>8,} bytes, {file['age_days']:.0f} days old")
 
 
 def bar(text: str) -> None:

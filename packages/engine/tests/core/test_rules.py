@@ -627,6 +627,11 @@ def test_an_unsound_plan_is_refused_with_all_its_problems() -> None:
     assert "does not exist" in str(refusal.value)
 
 
+def test_an_unknown_mode_is_refused_rather_than_guessed() -> None:
+    with pytest.raises(Invalid, match="yolo"):
+        begun(chain(step("a", "change")), mode="yolo")
+
+
 def test_steps_that_wait_for_each_other_are_named() -> None:
     assert Plan("p", (step("a"), step("b")), (Edge("a", "b"), Edge("b", "a"))).problems() == [
         "these steps wait for each other: a, b"

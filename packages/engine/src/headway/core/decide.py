@@ -99,6 +99,8 @@ def _submit(progress: Progress, command: c.Submit) -> None:
     if problems := run.plan.problems():
         raise Invalid(f"plan '{run.plan.name}' cannot run: {'; '.join(problems)}")
     mode = command.mode or run.plan.mode
+    if mode not in set(Mode):
+        raise Invalid(f"the mode is {', '.join(Mode)}, not '{mode}'", code="unknown_mode")
     if Mode.MANUAL in (mode, run.plan.mode):
         mode = Mode.MANUAL
     deadline_ms = now_ms + run.plan.timeout_ms if run.plan.timeout_ms else 0
