@@ -316,9 +316,7 @@ async def _run(config: Config, environ: Mapping[str, str], watched: Path | None)
             print(house.credentials.block(), flush=True)  # noqa: T201 - shown once, to whoever started it
         host = config.listen_addr.host
         shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
-        log.info(
-            "ready: http://%s:%d for people, port %d for plugins", shown, house.rest_port, house.grpc_port
-        )
+        log.info("ready: people at %s:%d, plugins at port %d", shown, rest_port, grpc_port)
         await stop.wait()
         log.info("stopping: what was accepted is safe, running attempts are found again at the next start")
 

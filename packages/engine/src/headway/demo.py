@@ -73,7 +73,7 @@ class Demo:
         chapter("1", "Start the engine and an agent, each a process of its own")
         shown(f"headway up --config {relative(config)}")
         log = self._spawn("engine", [sys.executable, "-m", "headway.main", "up", "--config", str(config)])
-        text = self._until(log, r"ready: http", "the engine")
+        text = self._until(log, r"ready: people", "the engine")
         note(f"the engine listens on 127.0.0.1:{rest} (people) and 127.0.0.1:{grpc} (plugins)")
         note("it printed its first API key once; the store keeps only a hash of it")
 
