@@ -117,7 +117,7 @@ class Assembly:
         self._data_dir = Path(config.data_dir)
 
     async def open_store(self) -> Credentials | None:
-        """The store, and in a new one the first tenant and admin; the credentials when they were just made."""
+        """The store, with a first tenant and admin; the credentials when these were just made."""
         self._data_dir.mkdir(parents=True, exist_ok=True)
         self._store = await open_store(self._config.store.url)
         self._stack.push_async_callback(self._store.close)
@@ -316,7 +316,7 @@ async def _run(config: Config, environ: Mapping[str, str], watched: Path | None)
             print(house.credentials.block(), flush=True)  # noqa: T201 - shown once, to whoever started it
         host = config.listen_addr.host
         shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
-        log.info("ready: people at %s:%d, plugins at port %d", shown, rest_port, grpc_port)
+        log.info("ready: people at %s:%d, plugins at port %d", shown, house.rest_port, house.grpc_port)
         await stop.wait()
         log.info("stopping: what was accepted is safe, running attempts are found again at the next start")
 
