@@ -9,8 +9,7 @@ from typing import Annotated
 
 import msgspec
 import psutil
-from mirastack_sdk import Agent, ConfigParam
-from mirastack_sdk.agent import action
+from mirastack_sdk import Agent, ConfigParam, action
 
 from headway_agent_host import __version__, folders, readings
 
