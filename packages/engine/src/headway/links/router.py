@@ -34,7 +34,8 @@ class Router:
 
     def stop(self, attempts: Sequence[str]) -> None:
         """Ask every link to abandon these attempts: an id does not tell whose it is."""
-        for link in dict.fromkeys([self._default, *self._exact.values(), *dict(self._prefixes).values()]):
+        links = [self._default, *self._exact.values(), *(link for _, link in self._prefixes)]
+        for link in {id(link): link for link in links}.values():
             link.stop(attempts)
 
     def probe(self, deliveries: Sequence[Delivery]) -> None:
