@@ -199,6 +199,9 @@ class Channel:
         else:
             host, port = self._address
             _, connection = await loop.create_connection(self._protocol, host, port)
+        # Only now: one whose dial was refused has nothing to close, and would be kept for ever.
+        self._open.add(connection)
+        connection.closed.add_done_callback(lambda _: self._open.discard(connection))
         try:
             await connection.ready
         except BaseException:
@@ -210,12 +213,9 @@ class Channel:
         # Imported when first dialled: h2 takes 70 ms, more than the rest of an SDK, and many never dial.
         from headway_wire.http2 import Connection
 
-        connection = Connection(
+        return Connection(
             keepalive_s=self._keepalive_s, ping_timeout_s=self._ping_timeout_s, on_unusable=self._drop
         )
-        self._open.add(connection)
-        connection.closed.add_done_callback(lambda _: self._open.discard(connection))
-        return connection
 
     def _check_open(self) -> None:
         if self._closed:

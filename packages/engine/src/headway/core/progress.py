@@ -292,8 +292,8 @@ class Progress:
         state = self.run.states.get(step)
         if isinstance(state, Ready) and state.reason == reason:
             return
-        if isinstance(state, Ready) and state.until_ms:
-            until_ms = state.until_ms
+        if until_ms and isinstance(state, Ready) and state.until_ms:
+            until_ms = state.until_ms  # One wait for a plugin, whatever keeps it away.  For a slot: no limit.
         self.emit(e.Queued(step, turn, call, reason, until_ms, self.world.now_ms))
 
     def _gate(self, step: str, turn: int, attempt: int, call: e.Call, text: str) -> None:

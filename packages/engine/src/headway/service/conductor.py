@@ -204,7 +204,9 @@ class Conductor:
                 case _:
                     pass
             touched[event.step] = None  # type: ignore[union-attr]  # every consequential event has a step
-        for step in touched:
+        # When a run begins or goes on after a pause, everything in it counts anew.
+        whole = isinstance(events[0], e.Submitted | e.Resumed)
+        for step in run.active if whole else touched:
             self._wait(run, step)
         effects = owed(run, steps=acting)
         if run.phase in ("ending", "finished"):
@@ -221,8 +223,7 @@ class Conductor:
                     pending.probes.append(self.delivery(run, step))
                 case Stop(attempt_id):
                     pending.stops.append(attempt_id)
-        first = isinstance(events[0], e.Submitted)
-        self._set_timer(loaded, wake_ms(run, None if first else touched))
+        self._set_timer(loaded, wake_ms(run, None if whole else touched))
 
     def _wait(self, run: Run, step: str) -> None:
         """Remember what a step that could not be dispatched waits for."""
@@ -262,6 +263,9 @@ class Conductor:
                     waiting[(run_id, step)] = None
                     return
                 self._apply(loaded, c.Wake((step,)), None, now_ms)
+                state = loaded.run.states.get(step)
+                if isinstance(state, Ready | Granted):  # Its plugin is away, and wakes it.
+                    self._wants_plugin.setdefault((loaded.run.tenant, state.call.plugin), set()).add(run_id)
 
     # Batches out ----------------------------------------------------------------------------------
 
@@ -430,6 +434,8 @@ class Conductor:
             loaded = self.loaded.get(run_id)
             if loaded is not None:
                 self._apply(loaded, c.Wake(), None, now_ms)
+                for step in loaded.run.active:
+                    self._wait(loaded.run, step)  # What found no slot, or the plugin gone again.
         for loaded in list(self.loaded.values()):
             steps = [
                 step
