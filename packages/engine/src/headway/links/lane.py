@@ -126,6 +126,7 @@ class Lane:
         welcome = wire.Welcome(instance_id=self.instance.id, heartbeat_ms=heartbeat_ms)
         outbox.put_frame(wire.EngineFrame(welcome=welcome))
         running = set(hello.running)
+        self._settling.clear()  # What comes once more is settled once more; that changes nothing.
         self._results(hello.finished)
         for attempt in hello.running:
             if attempt in self.out or attempt in self.known:

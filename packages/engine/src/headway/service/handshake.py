@@ -24,6 +24,7 @@ from headway.directory import GO_REQUEST_BYTES_MAX
 from headway.ports import Clock, Records
 from headway.service.plugin_calls import PluginCalls
 from headway.service.plugin_config import PluginConfig
+from headway.service.plugins import Plugin
 from headway.service.prompt_intake import take_in
 from headway.service.registration import Declared, judge
 from headway.service.registry import Registry
@@ -49,7 +50,7 @@ class Found:
 
 
 Audited = Callable[[str, str, Declared, str], None]
-"""Told (tenant, event type, what was declared, a word about it) of every registration that was decided."""
+"""Told (tenant, event type, what was declared, a word about it) of everything that was decided here."""
 
 
 class Handshake:
@@ -93,6 +94,14 @@ class Handshake:
             return RegisterResponse(error=str(error), license=COMMUNITY_LICENSE)
         finally:
             self._registry.registering(tenant, request.name, -1)
+
+    def farewell(self, name: str, instance_id: str) -> Plugin | None:
+        """Take a process out at once; None when it was not there.  `Registry.save` the plugin afterwards."""
+        plugin = self._registry.leave(name, instance_id)
+        if plugin is not None:
+            log.info("plugin '%s' has left (%s)", plugin.name, instance_id)
+            self._audited(plugin.tenant, "plugin_deregistered", plugin.declared, instance_id)
+        return plugin
 
     async def external(self, tenant: str, name: str, address: str) -> RegisterResponse:
         """Register a plugin that is listed in the configuration and does not register itself.

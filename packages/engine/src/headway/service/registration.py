@@ -219,7 +219,7 @@ def _declared(action: ActionDef, stages: tuple[str, ...], info: InfoResponse) ->
         input_params=inputs,
         output_params=outputs,
         routing=_routing(action, stages, info),
-        schema=_schema(action.input_params),
+        schema=schema_digest(inputs),
         idempotent=action.idempotent,
         timeout_ms=max(action.timeout_ms, 0),
     )
@@ -227,13 +227,6 @@ def _declared(action: ActionDef, stages: tuple[str, ...], info: InfoResponse) ->
 
 def _params(value: Any) -> tuple[dict[str, Any], ...]:
     return tuple(param.to_wire() for param in param_schemas(value))
-
-
-def _schema(value: Any) -> str:
-    """The digest of the parameters as the plugin sent them: what it will compare a grant with."""
-    entries = value if isinstance(value, list) else []
-    lowered = [{str(key).lower(): item for key, item in e.items()} for e in entries if isinstance(e, Mapping)]
-    return schema_digest(entry for entry in lowered if entry.get("name"))
 
 
 def _routing(action: ActionDef, stages: tuple[str, ...], info: InfoResponse) -> dict[str, Any]:

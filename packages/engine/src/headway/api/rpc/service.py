@@ -143,9 +143,8 @@ class EngineService:
         """Let a plugin go, at once: some wait for this answer for ever."""
         request = DeregisterRequest.decode(body, dialect=dialect)
         self._do.callers.same_name(caller, request.name)
-        plugin = self._do.registry.leave(request.name, request.instance_id)
+        plugin = self._do.handshake.farewell(request.name, request.instance_id)
         if plugin is not None:
-            log.info("plugin '%s' has left (%s)", plugin.name, request.instance_id)
             self._later(self._save(plugin))
         return AckResponse(acknowledged=True)
 
