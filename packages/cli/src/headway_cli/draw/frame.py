@@ -1,0 +1,139 @@
+"""A whole picture of an execution: head, graph, what waits for a person, and what happened last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from headway_cli.draw.boxes import boxes
+from headway_cli.draw.canvas import Line
+from headway_cli.draw.layout import reduced
+from headway_cli.draw.look import FAINT, elapsed, fitted, glyph, style
+from headway_cli.draw.rails import cropped, rails
+from headway_cli.draw.scene import Scene, State, origin
+from headway_cli.output import clean, duration, flat
+
+GATES_MAX = 3
+RECENT_LINES = 4
+PARAMS_MAX = 4
+FAILED = ("failed", "rejected", "partial")
+
+
+def frame(scene: Scene, *, width: int, height: int, now_ms: int) -> list[Line]:
+    """The picture, in at most `width` columns and `height` rows.
+
+    Boxes when they fit, with what happened last below them when there is room; rails otherwise.
+    """
+    graph = reduced({id: node.after for id, node in scene.nodes.items()})
+    head = [_head(scene, now_ms), []]
+    foot = _foot(scene, now_ms)
+    room = max(height - len(head) - len(foot) - 1, 3)
+    recent = [] if scene.ended else _recent(scene)
+    picture = None
+    if recent:
+        picture = boxes(scene, graph, width=width, height=room - len(recent) - 1, now_ms=now_ms)
+        foot = [*foot, [], *recent] if picture else foot
+    if picture is None:
+        picture = boxes(scene, graph, width=width, height=room, now_ms=now_ms)
+    if picture is None:
+        picture = rails(scene, graph, width=width, height=room, now_ms=now_ms)
+        if recent and len(picture) + len(recent) + 1 <= room:
+            foot = [*foot, [], *recent]
+    lines = [*head, *picture, *([[], *foot] if foot else [])]
+    return [cropped(line, width) for line in lines][:height]
+
+
+def _head(scene: Scene, now_ms: int) -> Line:
+    status = scene.status
+    whole = State(status, started_ms=scene.submitted_ms, finished_ms=scene.finished_ms)
+    colour = style(status)
+    shown = clean(status).replace("_", " ")
+    line = [
+        (" ", ""),
+        (clean(scene.workflow), "bold"),
+        ("  ", ""),
+        (f"{glyph(status, now_ms)} {shown}", colour),
+        (f"  {scene.done}/{len(scene.nodes)} steps  {elapsed(whole, now_ms)}", ""),
+        (f"  {clean(scene.id)}", FAINT),
+    ]
+    if scene.notice:
+        line.append((f"  {clean(scene.notice)}", "bold yellow"))
+    return line
+
+
+def _foot(scene: Scene, now_ms: int) -> list[Line]:
+    lines: list[Line] = []
+    for id, step in list(scene.open_gates.items())[:GATES_MAX]:
+        lines += _gate(scene, id, step, now_ms)
+    if len(scene.open_gates) > GATES_MAX:
+        more = len(scene.open_gates) - GATES_MAX
+        lines.append([(f" … and {more} more: miractl approval list --execution {clean(scene.id)}", FAINT)])
+    for step in scene.unknown[:GATES_MAX]:
+        lines += _unknown(scene, step)
+    if scene.ended:
+        lines += _failures(scene)
+    return lines
+
+
+def _gate(scene: Scene, id: str, step: str, now_ms: int) -> list[Line]:
+    colour = style("gated")
+    approval = scene.approvals.get(id, {})
+    call = approval.get("call")
+    what = f"{call['plugin']}.{call['action']}" if call else str(approval.get("text") or _what(scene, step))
+    head: Line = [(f" ◆ {clean(step)}", colour), ("  needs approval of  ", ""), (clean(what), "bold")]
+    if approval:
+        head.append(
+            (f"  {approval['permission']}", style("unknown") if approval["permission"] == "ADMIN" else colour)
+        )
+        if approval["expires_ms"]:
+            head.append((f"  expires in {duration(max(approval['expires_ms'] - now_ms, 0))}", FAINT))
+    lines = [head]
+    if call and call["params"]:
+        lines.append([("     " + _params(call["params"]), "")])
+    lines.append([("   → ", colour), (f"miractl approval approve {clean(id)}", "bold underline")])
+    return lines
+
+
+def _unknown(scene: Scene, step: str) -> list[Line]:
+    colour = style("unknown")
+    command = f"miractl execution resolve {clean(scene.id)} {_quoted(clean(step))} completed|failed|retry"
+    return [
+        [(f" ? {clean(step)}", colour), ("  may or may not have happened; look, then say which:", "")],
+        [("   → ", colour), (command, "bold underline")],
+    ]
+
+
+def _failures(scene: Scene) -> list[Line]:
+    lines: list[Line] = []
+    for id in scene.states:
+        state = scene.state(id)
+        if state.status in FAILED and state.note:
+            note = fitted(clean(state.note).replace("\n", " "), 400)
+            lines.append([(f" {glyph(state.status, 0)} {clean(id)}", style(state.status)), (f"  {note}", "")])
+    if not lines and scene.error:
+        lines.append([(f" {clean(scene.error)}", style("failed"))])
+    return lines[: 2 * GATES_MAX]
+
+
+def _recent(scene: Scene) -> list[Line]:
+    lines: list[Line] = []
+    for at_ms, text in list(scene.recent)[-RECENT_LINES:]:
+        since = duration(max(at_ms - scene.submitted_ms, 0))
+        lines.append([(f" {since:>8}  {clean(text)}".replace("\n", " "), FAINT)])
+    return lines
+
+
+def _params(params: Mapping[str, Any]) -> str:
+    shown = [f"{clean(str(name))}={fitted(flat(value), 60)}" for name, value in params.items()]
+    more = [f"… {len(shown) - PARAMS_MAX} more"] if len(shown) > PARAMS_MAX else []
+    return "  ".join(shown[:PARAMS_MAX] + more)
+
+
+def _what(scene: Scene, step: str) -> str:
+    node = scene.nodes.get(origin(step))
+    return node.what if node else ""
+
+
+def _quoted(step: str) -> str:
+    """An instance's id, as a shell takes it."""
+    return f"'{step}'" if "[" in step else step

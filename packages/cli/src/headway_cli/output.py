@@ -1,0 +1,163 @@
+"""Results as text: tables for people, JSON and YAML for programs, and times as people say them.
+
+What an engine sends is shown, never obeyed: characters that would steer a terminal are made visible.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import click
+
+COLOURS = {
+    **dict.fromkeys(("completed", "succeeded", "healthy", "approved", "active", "ok"), "green"),
+    **dict.fromkeys(("running", "queued", "ready", "ending"), "cyan"),
+    **dict.fromkeys(("waiting_approval", "gated", "pending", "paused", "partial", "stale"), "yellow"),
+    **dict.fromkeys(("retry_wait", "unknown", "MODIFY"), "magenta"),
+    **dict.fromkeys(("failed", "rejected", "timed_out", "unhealthy", "gone", "expired", "ADMIN"), "red"),
+    **dict.fromkeys(("cancelled", "skipped", "withdrawn", "revoked"), "bright_black"),
+}
+"""By status or permission."""
+
+GAP = "  "
+
+
+def document(value: Any, format: str) -> str:
+    """A value as JSON or YAML."""
+    if format == "json":
+        return json.dumps(value, indent=2, ensure_ascii=False)
+    # Half of the time that a short command takes, so only for those who want it.
+    import yaml
+
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    text = yaml.dump(value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=False)
+    return str(text).removesuffix("...\n").rstrip("\n")
+
+
+def line_of(value: Any) -> str:
+    """A value as JSON on one line."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def clean(text: str) -> str:
+    """Text with every character that would not be seen, or would steer a terminal, made visible."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
+def flat(value: Any) -> str:
+    """A value on one line: text as it is, everything else as JSON."""
+    if value is None or value == "":
+        return "-"
+    return clean(value if isinstance(value, str) else line_of(value)).replace("\n", " ")
+
+
+def what_of(step: Mapping[str, Any]) -> str:
+    """What a step does: plugin.action, the workflow it runs, or its kind."""
+    return clean(".".join(part for part in (step["plugin"], step["action"]) if part) or step["kind"])
+
+
+def paint(status: str, text: str = "") -> str:
+    """A status, or `text`, in the colour of the status."""
+    shown = text or clean(status).replace("_", " ")
+    colour = COLOURS.get(status)
+    return click.style(shown, fg=colour) if colour else shown
+
+
+def columns(headers: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "none") -> list[str]:
+    """A table: headers and rows of cells, which may be styled.  The last column ends with the terminal."""
+    cells = [list(row) for row in rows]
+    if not cells:
+        return [click.style(empty, fg="bright_black")]
+    widths = [max(width(row[n]) for row in [list(headers), *cells]) for n in range(len(headers))]
+    before = sum(widths[:-1]) + len(GAP) * (len(headers) - 1)
+    room = max(screen_width() - before, 12)
+    lines = [_row([click.style(name, bold=True) for name in headers], widths)]
+    return lines + [_row([*row[:-1], clip(row[-1], room)], widths) for row in cells]
+
+
+def card(pairs: Iterable[tuple[str, str]]) -> list[str]:
+    """Names and values, one a line; pairs without a value are left out."""
+    shown = [(name, value) for name, value in pairs if value]
+    room = max((len(name) for name, _ in shown), default=0)
+    indent = " " * (room + len(GAP))
+    return [
+        click.style(name.ljust(room), bold=True) + GAP + value.replace("\n", "\n" + indent)
+        for name, value in shown
+    ]
+
+
+def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    padded = [cell + " " * (room - width(cell)) for cell, room in zip(cells, widths, strict=True)]
+    return GAP.join(padded).rstrip()
+
+
+def width(text: str) -> int:
+    """How many columns of a terminal a text takes, styles left out."""
+    plain = click.unstyle(text)
+    return len(plain) if plain.isascii() else sum(map(_char_width, plain))
+
+
+def _char_width(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def clip(text: str, room: int) -> str:
+    """A text that fits into `room` columns.  A styled one is left alone: statuses are short."""
+    if width(text) <= room or "\x1b" in text:
+        return text
+    shown, left = [], room - 1
+    for char in text:
+        left -= _char_width(char)
+        if left < 0:
+            break
+        shown.append(char)
+    return "".join(shown) + "…"
+
+
+def screen_width() -> int:
+    """The width of the terminal; without one, wide enough for everything."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 100_000
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch, UTC."""
+    return time.time_ns() // 1_000_000
+
+
+def duration(ms: int) -> str:
+    """A length of time: 840ms, 3.2s, 4m07s, 2h05m, 3d04h."""
+    if ms < 1_000:
+        return f"{max(ms, 0)}ms"
+    if ms < 60_000:
+        return f"{ms / 1_000:.1f}s"
+    seconds = ms // 1_000
+    if seconds < 3_600:
+        return f"{seconds // 60}m{seconds % 60:02d}s"
+    if seconds < 86_400:
+        return f"{seconds // 3_600}h{seconds % 3_600 // 60:02d}m"
+    return f"{seconds // 86_400}d{seconds % 86_400 // 3_600:02d}h"
+
+
+def ago(ms: int) -> str:
+    """A moment as people say it: 3m07s ago, or in 29m58s; - for never."""
+    if not ms:
+        return "-"
+    since = (now_ms() - ms) // 1_000 * 1_000
+    if since < 0:
+        return f"in {duration(-since)}"
+    return "now" if since == 0 else f"{duration(since).replace('.0s', 's')} ago"
+
+
+def moment(ms: int) -> str:
+    """A moment in local time; empty for never."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(ms / 1_000)) if ms else ""

@@ -1,0 +1,208 @@
+"""Waiting for an execution, and showing how it goes: a picture, lines, or nothing, as the output wants it.
+
+The picture needs rich, which is imported when there is one to draw.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import click
+from headway_wire.errors import HeadwayError
+
+from headway_cli.app import App
+from headway_cli.client import path
+from headway_cli.draw.scene import Scene, follow
+from headway_cli.failures import EXIT_FAILED_RUN
+from headway_cli.feed import Away, End, Entry, entries
+from headway_cli.output import clean, columns, duration, flat, line_of, paint
+
+QUEUE_MAX = 1_000
+FRAME_S = 0.1
+"""Between two frames of a picture."""
+
+News = Entry | End | Away | HeadwayError
+Stop = Callable[[Scene], bool]
+
+
+def started(app: App, execution: dict[str, Any], *, wait: bool) -> None:
+    """After something was started: wait for it when asked to, show what became of it, and exit with that."""
+    if not wait:
+        text = (
+            f"{clean(execution['id'])} has begun.  Watch it: miractl execution watch {clean(execution['id'])}"
+        )
+        app.done(execution, text)
+        return
+    session = app.session
+
+    def rests(scene: Scene) -> bool:
+        # What was streamed may lie in the past, so the engine is asked before waiting ends.
+        if not scene.rests and scene.phase != "paused":
+            return False
+        now = session.call("GET", "/executions" + path(scene.id))
+        return now["status"] in ("waiting_approval", "paused") or _only_unknown(now)
+
+    scene = _shown(app, execution, rests)
+    final = session.call("GET", "/executions" + path(scene.id))
+    app.show(final, lambda value: _result(value, scene))
+    _exit(final["status"])
+
+
+def watched(app: App, id: str, *, plain: bool) -> None:
+    """Show an execution until it is over, and exit with 6 when it did not succeed."""
+    execution = app.session.call("GET", "/executions" + path(id))
+    if app.for_people:
+        scene = _shown(app, execution, lambda scene: False, plain=plain)
+        final = app.session.call("GET", "/executions" + path(id))
+        for line in _result(final, scene):
+            click.echo(line)
+        _exit(final["status"])
+        return
+    for news in entries(app.session, execution["id"]):
+        match news:
+            case Entry(value):
+                app.show(value, lambda _: ()) if app.output == "yaml" else click.echo(line_of(value))
+                if app.output == "yaml":
+                    click.echo("---")
+            case End(status):
+                _exit(status)
+            case Away(why):
+                if why:
+                    click.echo(f"{why}; trying again", err=True)
+
+
+def _shown(app: App, execution: dict[str, Any], stop: Stop, *, plain: bool = False) -> Scene:
+    """Show an execution until it is over or `stop` says so."""
+    scene = Scene.of(execution)
+    news = _news(app, scene)
+    if not app.for_people:
+        _silently(scene, news, stop)
+    elif app.drawing and not plain:
+        from headway_cli.picture import drawn
+
+        drawn(app, scene, news, stop, look=lambda: _look(app, scene))
+    else:
+        _in_lines(app, scene, news, stop)
+    return scene
+
+
+def _news(app: App, scene: Scene) -> queue.Queue[News]:
+    """What is heard of an execution, read by a thread, so that a picture can move while nothing is heard."""
+    heard: queue.Queue[News] = queue.Queue(QUEUE_MAX)
+    session = app.session
+
+    def listen() -> None:
+        try:
+            for news in entries(session, scene.id):
+                heard.put(news)
+        except HeadwayError as error:
+            heard.put(error)
+
+    threading.Thread(target=listen, name="entries", daemon=True).start()
+    return heard
+
+
+def taken(scene: Scene, news: News) -> bool:
+    """Take one piece of news into the scene; False when there is no more to come.  Raises what was heard."""
+    match news:
+        case Entry(value):
+            follow(scene, value)
+            scene.notice = ""
+        case Away(why):
+            scene.notice = f"{why}; trying again" if why else ""
+        case End():
+            return False
+        case HeadwayError():
+            raise news
+    return True
+
+
+def _silently(scene: Scene, news: queue.Queue[News], stop: Stop) -> None:
+    while taken(scene, news.get()):
+        if news.empty() and stop(scene):
+            return
+
+
+def _in_lines(app: App, scene: Scene, heard: queue.Queue[News], stop: Stop) -> None:
+    while True:
+        news = heard.get()
+        if isinstance(news, Entry):
+            for line in _entry_lines(news.value, scene.submitted_ms):
+                click.echo(line)
+        elif isinstance(news, Away) and news.why:
+            click.echo(f"{clean(news.why)}; trying again", err=True)
+        if not taken(scene, news) or (heard.empty() and stop(scene)):
+            return
+
+
+def _entry_lines(entry: dict[str, Any], begin_ms: int) -> Iterator[str]:
+    since = duration(max(entry["at_ms"] - begin_ms, 0))
+    for item in entry["items"]:
+        if item["text"] and item["event"] != "beaten":
+            text = clean(item["text"]).replace("\n", " ")
+            yield f"{since:>8}  {paint(item['status'], text) if item['status'] else text}"
+
+
+def _look(app: App, scene: Scene) -> None:
+    """Ask what the open gates seal, once for each."""
+    for id in list(scene.open_gates):
+        if id not in scene.approvals:
+            scene.approvals[id] = app.session.call("GET", "/approvals" + path(id))
+    for step in [step for step, total in scene.totals.items() if not total]:
+        steps = app.session.call("GET", "/executions" + path(scene.id, "steps"))
+        scene.count(steps["items"])
+        if not scene.totals[step]:
+            del scene.totals[step]
+
+
+def _only_unknown(execution: dict[str, Any]) -> bool:
+    busy = ("running", "queued", "ready", "retry_wait")
+    statuses = {step["status"] for step in execution["steps"]}
+    return "unknown" in statuses and statuses.isdisjoint(busy)
+
+
+def _result(execution: dict[str, Any], scene: Scene) -> list[str]:
+    """What became of it, for people: how it ended, its outputs, or what it needs now."""
+    id = clean(execution["id"])
+    ended = execution["finished_ms"]
+    lines = [f"{id} {paint(execution['status'])}" + (_rejected(execution) if ended else "")]
+    if ended:
+        lines[0] += f" after {duration(ended - execution['submitted_ms'])}"
+    if execution["error"]:
+        lines.append(click.style(f"  {clean(execution['error']['message'])}", fg="red"))
+    outputs = execution["outputs"]
+    if isinstance(outputs, dict) and outputs:
+        lines += [
+            "",
+            *columns(("OUTPUT", "VALUE"), [(clean(name), flat(value)) for name, value in outputs.items()]),
+        ]
+    if not ended:
+        lines += _needs(execution)
+    return lines
+
+
+def _needs(execution: dict[str, Any]) -> list[str]:
+    id = clean(execution["id"])
+    lines = [
+        f"  It needs an approval: miractl approval approve {clean(one)}" for one in execution["approvals"]
+    ]
+    for step in execution["steps"]:
+        if step["status"] == "unknown":
+            name = f"'{clean(step['id'])}'"
+            command = f"miractl execution resolve {id} {name} completed|failed|retry"
+            lines.append(f"  Whether {name} happened is unknown: {command}")
+    if execution["status"] == "paused":
+        lines.append(f"  It is paused: miractl execution resume {id}")
+    return [*lines, f"  Watch it: miractl execution watch {id}"]
+
+
+def _rejected(execution: dict[str, Any]) -> str:
+    return " (with rejected steps)" if execution["has_rejections"] else ""
+
+
+def _exit(status: str) -> None:
+    if status in ("failed", "cancelled", "timed_out"):
+        raise click.exceptions.Exit(EXIT_FAILED_RUN)
