@@ -15,6 +15,9 @@ T = TypeVar("T")
 
 NOW_MS = 1_760_000_000_000
 
+ANSWER_MAX_S = 60
+"""A store that takes longer hangs."""
+
 
 class Shelf:
     """A store, an event loop to ask it on, and ways to open it again or a second time."""
@@ -30,8 +33,13 @@ class Shelf:
         return await self._opener()
 
     def do(self, asked: Coroutine[Any, Any, T]) -> T:
-        """What the store answers."""
-        return self._runner.run(asked)
+        """What the store answers, within a bound."""
+
+        async def bounded() -> T:
+            async with asyncio.timeout(ANSWER_MAX_S):
+                return await asked
+
+        return self._runner.run(bounded())
 
     def append(self, *entries: Entry) -> list[bool]:
         return self.do(self.store.append(entries))

@@ -151,6 +151,23 @@ def test_a_defect_in_one_of_the_appends_that_wait_together_harms_no_other(shelf:
     assert isinstance(b, Broken)
 
 
+def test_what_only_the_database_refuses_leaves_no_trace_and_harms_no_other(shelf: Shelf) -> None:
+    if shelf.kind == "memory":
+        pytest.skip("memory has no schema that refuses")
+    wrong = entry("b", 0, head=head("b", wake_ms=-1), plan=("digest", b"{}"))
+
+    async def together() -> list[list[bool] | BaseException]:
+        asked = [shelf.store.append([one]) for one in (first("a"), wrong, first("c"))]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    a, b, c = shelf.do(together())
+
+    assert (a, c) == ([True], [True])
+    assert isinstance(b, Broken) and b.code == "store_broken"
+    assert shelf.do(shelf.store.plans(["digest"])) == {}
+    assert [history.run for history in shelf.do(shelf.store.load(["a", "b", "c"]))] == ["a", "c"]
+
+
 def test_an_empty_batch_is_answered_with_nothing(shelf: Shelf) -> None:
     assert shelf.append() == []
 

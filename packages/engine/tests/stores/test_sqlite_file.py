@@ -13,6 +13,7 @@ from pathlib import Path
 
 import apsw
 import pytest
+import uvloop
 from headway.stores import open_store
 from headway.stores.queries import load_migrations
 from headway.stores.sqlite import SqliteStore
@@ -96,6 +97,18 @@ def test_an_url_of_no_store_is_refused_with_what_would_do(url: str) -> None:
         asyncio.run(open_store(url))
     assert caught.value.code == "store_url"
     assert "sqlite:PATH" in caught.value.message
+
+
+def test_it_answers_on_an_uvloop_too(tmp_path: Path) -> None:
+    async def life() -> None:
+        store = await SqliteStore.open(tmp_path / "store.db")
+        answers = await asyncio.gather(*(store.append([first(f"r{number}")]) for number in range(50)))
+        assert answers == [[True]] * 50
+        assert await store.count(statuses=["running"]) == 50
+        await store.close()
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(life())
 
 
 # What is refused ----------------------------------------------------------------------------------

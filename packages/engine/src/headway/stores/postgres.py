@@ -2,7 +2,7 @@
 
 Appends and claims of all engines happen one after the other under one lock, as on SQLite's one writer: what
 they are judged by stays true until they are written, and numbers follow the order of commits.
-Source: docs/decisions/store.md; what the tables guarantee: docs/reference/store.md.
+Source: docs/decisions/0014-the-store.md; what the tables guarantee: docs/reference/store.md.
 """
 
 from __future__ import annotations

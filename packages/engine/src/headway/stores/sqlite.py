@@ -2,7 +2,7 @@
 
 Everything that writes goes to one thread with the one writing connection, where all that waits shares one
 durable transaction.  Reads have connections of their own and never wait for the writer.
-Source: docs/decisions/store.md; what the tables guarantee: docs/reference/store.md.
+Source: docs/decisions/0014-the-store.md; what the tables guarantee: docs/reference/store.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 --
 -- Rows travel as one JSON text in each direction.  A statement then gives up the interpreter's lock a few times
 -- instead of once for each row; beside a busy event loop that is worth a factor of ten and more
--- (docs/decisions/store.md).
+-- (docs/decisions/0014-the-store.md).
 
 -- name: run_states
 -- Length and owner of those of these runs that exist: what an append is judged by.
