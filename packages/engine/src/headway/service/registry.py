@@ -212,6 +212,7 @@ class Registry:
         instance.request_bytes_max, instance.streams = request_bytes_max, streams
         instance.reachable, instance.healthy, instance.message = reachable, True, ""
         instance.seen_ms, instance.token_hash = now_ms, _hash(token)
+        instance.config_version = 0
         plugin.instances[instance_id] = instance
         plugin.by_instance[instance_id] = declared
         plugin.declared, plugin.registered_ms, plugin.seen_ms = declared, now_ms, now_ms
@@ -322,9 +323,12 @@ class Registry:
 
     def reached(self, instance: Instance, *, healthy: bool, message: str) -> None:
         """It answered a call to its address."""
+        before = (instance.takes_calls(), instance.healthy, instance.message)
         instance.reachable, instance.healthy, instance.message = True, healthy, message
-        instance.checked_ms = self._clock.now_ms()
-        self._moved(instance, instance.checked_ms)
+        self.seen(instance)
+        instance.checked_ms = instance.seen_ms
+        if before != (True, healthy, message):
+            self._moved(instance, instance.seen_ms)
 
     def incompatible(self, instance: Instance, reason: str) -> None:
         """Its SDK cannot run actions at all."""
