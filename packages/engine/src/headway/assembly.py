@@ -203,6 +203,8 @@ class Assembly:
         host = Host(service.methods(), service.streams())
         await host.start(str(config.grpc_addr))
         self._stack.push_async_callback(host.stop, 1.0)
+        # Before the server stops: then streams end at once, and nothing on them counts as lost.
+        self._stack.callback(self._link.close)
         interval_ms = int(config.plugins.health_check_interval)
         listed = [(plugin.name, plugin.addr) for plugin in config.plugins.external]
         tenant = id_from_slug(config.tenants.default_slug)

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import cast
 from urllib.parse import quote, unquote
 
 import h2.config
@@ -50,8 +51,7 @@ class RawServer(asyncio.Protocol):
         self.pings = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
         self._h2.initiate_connection()
         self._flush()
 

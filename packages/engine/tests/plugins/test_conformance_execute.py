@@ -6,6 +6,7 @@ import asyncio
 import json
 from typing import Any
 
+import uvloop
 from headway.core.run import Running, Unknown
 from headway.stores.memory import MemoryStore
 
@@ -394,3 +395,21 @@ def test_stopping_a_run_cuts_a_read_that_is_out() -> None:
             await caller.close()
 
     asyncio.run(scenario())
+
+
+def test_all_of_this_holds_on_the_event_loop_that_the_program_uses() -> None:
+    async def scenario() -> None:
+        async with box() as engine, GoPlugin() as plugin:
+            caller = await joined(engine, plugin)
+
+            run = await engine.run("go_agent", "query", {"query": "up"})
+
+            assert final(run).output == {"echo": {"action": "query", "query": "up"}}
+            plugin.vanish()
+            await engine.start("go_agent", "query", {"query": "up"})
+            await until_async(
+                lambda: not engine.registry.available(ACME, "go_agent"), what="the refusal is noticed"
+            )
+            await caller.close()
+
+    uvloop.run(scenario())

@@ -72,7 +72,9 @@ class PluginLink:
     # ports.Link -----------------------------------------------------------------------------------
 
     def deliver(self, deliveries: Sequence[Delivery]) -> None:
-        """Send each attempt to its process."""
+        """Send each attempt to its process; while closing none, which the next life finds out."""
+        if self._closing:
+            return
         stranded: list[Delivery] = []
         for delivery in deliveries:
             tenant, plugin = delivery.tenant, delivery.call.plugin
