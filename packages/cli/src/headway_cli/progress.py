@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import click
@@ -15,10 +15,11 @@ from headway_wire.errors import HeadwayError
 
 from headway_cli.app import App
 from headway_cli.client import path
-from headway_cli.draw.scene import Scene, follow
+from headway_cli.draw.scene import FINAL, RESTING, Scene, follow, origin
 from headway_cli.failures import EXIT_FAILED_RUN
 from headway_cli.feed import Away, End, Entry, entries
-from headway_cli.output import clean, columns, duration, flat, line_of, paint
+from headway_cli.outcome import outcome, outputs
+from headway_cli.output import clean, document, duration, line_of, paint
 
 QUEUE_MAX = 1_000
 FRAME_S = 0.1
@@ -30,11 +31,9 @@ Stop = Callable[[Scene], bool]
 
 def started(app: App, execution: dict[str, Any], *, wait: bool) -> None:
     """After something was started: wait for it when asked to, show what became of it, and exit with that."""
+    id = clean(execution["id"])
     if not wait:
-        text = (
-            f"{clean(execution['id'])} has begun.  Watch it: miractl execution watch {clean(execution['id'])}"
-        )
-        app.done(execution, text)
+        app.done(execution, f"{id} has begun.  Watch it: miractl execution watch {id}")
         return
     session = app.session
 
@@ -42,31 +41,21 @@ def started(app: App, execution: dict[str, Any], *, wait: bool) -> None:
         # What was streamed may lie in the past, so the engine is asked before waiting ends.
         if not scene.rests and scene.phase != "paused":
             return False
-        now = session.call("GET", "/executions" + path(scene.id))
-        return now["status"] in ("waiting_approval", "paused") or _only_unknown(now)
+        return resting(session.call("GET", "/executions" + path(scene.id)))
 
-    scene = _shown(app, execution, rests)
-    final = session.call("GET", "/executions" + path(scene.id))
-    app.show(final, lambda value: _result(value, scene))
-    _exit(final["status"])
+    _conclude(app, execution["id"], _shown(app, execution, rests))
 
 
 def watched(app: App, id: str, *, plain: bool) -> None:
     """Show an execution until it is over, and exit with 6 when it did not succeed."""
     execution = app.session.call("GET", "/executions" + path(id))
     if app.for_people:
-        scene = _shown(app, execution, lambda scene: False, plain=plain)
-        final = app.session.call("GET", "/executions" + path(id))
-        for line in _result(final, scene):
-            click.echo(line)
-        _exit(final["status"])
+        _conclude(app, execution["id"], _shown(app, execution, lambda scene: False, plain=plain))
         return
     for news in entries(app.session, execution["id"]):
         match news:
             case Entry(value):
-                app.show(value, lambda _: ()) if app.output == "yaml" else click.echo(line_of(value))
-                if app.output == "yaml":
-                    click.echo("---")
+                click.echo(line_of(value) if app.output == "json" else document([value], "yaml"))
             case End(status):
                 _exit(status)
             case Away(why):
@@ -74,19 +63,27 @@ def watched(app: App, id: str, *, plain: bool) -> None:
                     click.echo(f"{why}; trying again", err=True)
 
 
-def _shown(app: App, execution: dict[str, Any], stop: Stop, *, plain: bool = False) -> Scene:
-    """Show an execution until it is over or `stop` says so."""
+def _conclude(app: App, id: str, drawn: bool) -> None:
+    """Show what became of it.  Below a picture, only what the picture leaves out."""
+    final = app.session.call("GET", "/executions" + path(id))
+    app.show(final, outputs if drawn else outcome)
+    _exit(final["status"])
+
+
+def _shown(app: App, execution: dict[str, Any], stop: Stop, *, plain: bool = False) -> bool:
+    """Show an execution until it is over or `stop` says so; whether a picture of it is on the terminal."""
     scene = Scene.of(execution)
     news = _news(app, scene)
-    if not app.for_people:
-        _silently(scene, news, stop)
-    elif app.drawing and not plain:
+    if app.drawing and not plain:
         from headway_cli.picture import drawn
 
         drawn(app, scene, news, stop, look=lambda: _look(app, scene))
+        return True
+    if app.for_people:
+        _in_lines(scene, news, stop)
     else:
-        _in_lines(app, scene, news, stop)
-    return scene
+        _silently(scene, news, stop)
+    return False
 
 
 def _news(app: App, scene: Scene) -> queue.Queue[News]:
@@ -126,7 +123,7 @@ def _silently(scene: Scene, news: queue.Queue[News], stop: Stop) -> None:
             return
 
 
-def _in_lines(app: App, scene: Scene, heard: queue.Queue[News], stop: Stop) -> None:
+def _in_lines(scene: Scene, heard: queue.Queue[News], stop: Stop) -> None:
     while True:
         news = heard.get()
         if isinstance(news, Entry):
@@ -158,49 +155,14 @@ def _look(app: App, scene: Scene) -> None:
             del scene.totals[step]
 
 
-def _only_unknown(execution: dict[str, Any]) -> bool:
-    busy = ("running", "queued", "ready", "retry_wait")
-    statuses = {step["status"] for step in execution["steps"]}
-    return "unknown" in statuses and statuses.isdisjoint(busy)
-
-
-def _result(execution: dict[str, Any], scene: Scene) -> list[str]:
-    """What became of it, for people: how it ended, its outputs, or what it needs now."""
-    id = clean(execution["id"])
-    ended = execution["finished_ms"]
-    lines = [f"{id} {paint(execution['status'])}" + (_rejected(execution) if ended else "")]
-    if ended:
-        lines[0] += f" after {duration(ended - execution['submitted_ms'])}"
-    if execution["error"]:
-        lines.append(click.style(f"  {clean(execution['error']['message'])}", fg="red"))
-    outputs = execution["outputs"]
-    if isinstance(outputs, dict) and outputs:
-        lines += [
-            "",
-            *columns(("OUTPUT", "VALUE"), [(clean(name), flat(value)) for name, value in outputs.items()]),
-        ]
-    if not ended:
-        lines += _needs(execution)
-    return lines
-
-
-def _needs(execution: dict[str, Any]) -> list[str]:
-    id = clean(execution["id"])
-    lines = [
-        f"  It needs an approval: miractl approval approve {clean(one)}" for one in execution["approvals"]
-    ]
-    for step in execution["steps"]:
-        if step["status"] == "unknown":
-            name = f"'{clean(step['id'])}'"
-            command = f"miractl execution resolve {id} {name} completed|failed|retry"
-            lines.append(f"  Whether {name} happened is unknown: {command}")
+def resting(execution: Mapping[str, Any]) -> bool:
+    """Whether an execution goes on only when a person acts: all that is open is gated, unknown or paused."""
+    steps = execution["steps"]
+    spread = {origin(step["id"]) for step in steps if origin(step["id"]) != step["id"]}
+    begun = {step["status"] for step in steps if step["id"] not in spread} - FINAL - {"pending"}
     if execution["status"] == "paused":
-        lines.append(f"  It is paused: miractl execution resume {id}")
-    return [*lines, f"  Watch it: miractl execution watch {id}"]
-
-
-def _rejected(execution: dict[str, Any]) -> str:
-    return " (with rejected steps)" if execution["has_rejections"] else ""
+        return begun.isdisjoint({"running"})
+    return bool(begun) and begun <= RESTING
 
 
 def _exit(status: str) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import click
-from headway_wire.errors import HeadwayError, Invalid, NotFound, Problem
+from headway_wire.errors import NotFound
 
 from headway_cli.app import App
 from headway_cli.client import path
@@ -38,7 +38,8 @@ def invoke(app: App, agent: str, action: str, params: tuple[str, ...], mode: str
     numbers, booleans, lists and objects as JSON, everything else as text.
     """
     given = pairs(params, "--param")
-    typed = _typed(given, _types(app, agent, action)) if given else {}
+    types = _types(app, agent, action) if given else {}
+    typed = {name: _value(text, types.get(name, "")) for name, text in given.items()}
     where = "/agents" + path(agent, "actions", action, ":invoke")
     started(app, app.session.call("POST", where, {"params": typed, "mode": mode or ""}), wait=wait)
 
@@ -54,27 +55,14 @@ def _types(app: App, agent: str, action: str) -> Mapping[str, str]:
     return {one["name"]: one["type"] for chosen in (exact or same)[:1] for one in chosen["input"]}
 
 
-def _typed(given: Mapping[str, str], types: Mapping[str, str]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    problems: list[HeadwayError] = []
-    for name, text in given.items():
-        try:
-            found[name] = _value(name, text, types.get(name, ""))
-        except Invalid as problem:
-            problems.append(problem)
-    if problems:
-        listed = [Problem(problem.message, "--param") for problem in problems]
-        raise Invalid("wrong --param", code="usage", problems=listed)
-    return found
-
-
-def _value(name: str, text: str, type: str) -> Any:
-    if type.lower() in TEXTS or "{{" in text:
+def _value(text: str, type: str) -> Any:
+    """A value of a declared type.  What is not JSON stays a text, for the engine to say what is wrong."""
+    if type.lower() in TEXTS:
         return text
     try:
         return json.loads(text)
-    except ValueError as error:
-        raise Invalid(f"'{name}' is of type {type}, and '{text}' is not", code="usage") from error
+    except ValueError:
+        return text
 
 
 def _plain(name: str) -> str:

@@ -14,6 +14,8 @@ from headway_cli.client import path
 from headway_cli.group import Group
 from headway_cli.output import ago, card, clean, columns, document, flat, paint
 
+OWN = "@"
+"""How the name of what the engine does itself begins: a question of a runbook is a call of @approval.ask."""
 STATUSES = ("pending", "approved", "rejected", "expired", "withdrawn")
 
 
@@ -138,7 +140,7 @@ def _list(items: Any) -> list[str]:
 
 def _what(item: Mapping[str, Any]) -> str:
     call = item["call"]
-    if not call:
+    if not call or call["plugin"].startswith(OWN):
         return flat(item["text"])
     params = " ".join(f"{name}={flat(value)}" for name, value in call["params"].items())
     return clean(f"{call['plugin']}.{call['action']} {params}".rstrip())

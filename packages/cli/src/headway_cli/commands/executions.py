@@ -12,6 +12,7 @@ from headway_cli.app import App
 from headway_cli.client import PAGE, path
 from headway_cli.draw.look import glyph
 from headway_cli.group import Group
+from headway_cli.outcome import outputs
 from headway_cli.output import ago, card, clean, columns, duration, flat, moment, now_ms, paint, what_of
 from headway_cli.progress import watched
 
@@ -163,9 +164,8 @@ def _execution(item: Any) -> list[str]:
         ]
     )
     lines += ["", *_steps(item["steps"])]
-    if isinstance(item["outputs"], dict) and item["outputs"]:
-        outputs = [(clean(name), flat(value)) for name, value in item["outputs"].items()]
-        lines += ["", *columns(("OUTPUT", "VALUE"), outputs)]
+    given = list(outputs(item))
+    lines += ["", *given] if given else []
     waiting = [f"  miractl approval approve {clean(id)}" for id in item["approvals"]]
     if waiting and not item["finished_ms"]:
         lines += ["", click.style("Needs approval:", fg="yellow", bold=True), *waiting]

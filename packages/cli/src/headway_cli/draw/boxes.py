@@ -12,7 +12,7 @@ from headway_cli.draw.scene import FINAL, Scene
 from headway_cli.output import clean
 
 MARGIN = 1
-TEXT_MIN, TEXT_MAX = 12, 30
+TEXT_MIN, TEXT_MAX = 13, 30
 BORDERS = 4
 """Columns of a box beside its text: a border and a blank on each side."""
 
@@ -31,9 +31,7 @@ class Measure:
 
 
 MEASURES = [
-    Measure(text, below, gap)
-    for text in (TEXT_MAX, 22, 16, TEXT_MIN)
-    for below, gap in ((2, 1), (2, 0), (1, 0))
+    Measure(text, below, gap) for text in (TEXT_MAX, 22, 16, 12) for below, gap in ((2, 1), (2, 0), (1, 0))
 ]
 """From roomy to narrow; the first one that fits is taken."""
 

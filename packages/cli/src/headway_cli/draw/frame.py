@@ -32,15 +32,19 @@ def frame(scene: Scene, *, width: int, height: int, now_ms: int) -> list[Line]:
     picture = None
     if recent:
         picture = boxes(scene, graph, width=width, height=room - len(recent) - 1, now_ms=now_ms)
-        foot = [*foot, [], *recent] if picture else foot
+        foot = _below(foot, recent) if picture else foot
     if picture is None:
         picture = boxes(scene, graph, width=width, height=room, now_ms=now_ms)
     if picture is None:
         picture = rails(scene, graph, width=width, height=room, now_ms=now_ms)
         if recent and len(picture) + len(recent) + 1 <= room:
-            foot = [*foot, [], *recent]
+            foot = _below(foot, recent)
     lines = [*head, *picture, *([[], *foot] if foot else [])]
     return [cropped(line, width) for line in lines][:height]
+
+
+def _below(upper: list[Line], lower: list[Line]) -> list[Line]:
+    return [*upper, [], *lower] if upper else lower
 
 
 def _head(scene: Scene, now_ms: int) -> Line:
@@ -79,19 +83,36 @@ def _gate(scene: Scene, id: str, step: str, now_ms: int) -> list[Line]:
     colour = style("gated")
     approval = scene.approvals.get(id, {})
     call = approval.get("call")
-    what = f"{call['plugin']}.{call['action']}" if call else str(approval.get("text") or _what(scene, step))
-    head: Line = [(f" ◆ {clean(step)}", colour), ("  needs approval of  ", ""), (clean(what), "bold")]
+    head: Line = [
+        (f" ◆ {clean(step)}", colour),
+        ("  needs approval of  ", ""),
+        (_what(scene, id, step), "bold"),
+    ]
     if approval:
-        head.append(
-            (f"  {approval['permission']}", style("unknown") if approval["permission"] == "ADMIN" else colour)
-        )
-        if approval["expires_ms"]:
-            head.append((f"  expires in {duration(max(approval['expires_ms'] - now_ms, 0))}", FAINT))
+        high = approval["permission"] == "ADMIN"
+        head.append((f"  {approval['permission']}", style("unknown") if high else colour))
+    if approval and approval["expires_ms"]:
+        head.append((f"  expires in {duration(max(approval['expires_ms'] - now_ms, 0))}", FAINT))
     lines = [head]
     if call and call["params"]:
         lines.append([("     " + _params(call["params"]), "")])
+    if len(scene.open_gates) > 1:
+        # Several gates: the parameters tell them apart, so they come before what is the same for all.
+        lines = [[*head[:3], *(lines[1] if len(lines) > 1 else [])]]
     lines.append([("   → ", colour), (f"miractl approval approve {clean(id)}", "bold underline")])
     return lines
+
+
+def _what(scene: Scene, id: str, step: str) -> str:
+    """What a gate is about: the call, or the question that is asked."""
+    approval = scene.approvals.get(id)
+    node = scene.nodes.get(origin(step))
+    if approval is None:
+        return clean(node.what) if node else ""
+    call = approval["call"]
+    if call is None or (node and node.kind == "approval"):
+        return clean(str(approval["text"])).replace("\n", " ")
+    return clean(f"{call['plugin']}.{call['action']}")
 
 
 def _unknown(scene: Scene, step: str) -> list[Line]:
@@ -127,11 +148,6 @@ def _params(params: Mapping[str, Any]) -> str:
     shown = [f"{clean(str(name))}={fitted(flat(value), 60)}" for name, value in params.items()]
     more = [f"… {len(shown) - PARAMS_MAX} more"] if len(shown) > PARAMS_MAX else []
     return "  ".join(shown[:PARAMS_MAX] + more)
-
-
-def _what(scene: Scene, step: str) -> str:
-    node = scene.nodes.get(origin(step))
-    return node.what if node else ""
 
 
 def _quoted(step: str) -> str:

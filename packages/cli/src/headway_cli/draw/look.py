@@ -66,7 +66,9 @@ def style(status: str) -> str:
 
 
 def elapsed(state: State, now_ms: int) -> str:
-    """How long a step has run, or did run; empty before it starts."""
+    """How long a step has run, did run, or waits at its gate; empty before that."""
+    if state.status == "gated":
+        return duration(max(now_ms - state.since_ms, 0)) if state.since_ms else ""
     if not state.started_ms:
         return ""
     end = state.finished_ms or (state.started_ms if state.status in FINAL else now_ms)
@@ -75,7 +77,7 @@ def elapsed(state: State, now_ms: int) -> str:
 
 def tries(state: State) -> str:
     """Which attempt it is, when it is not the first."""
-    return f"try {state.attempt}" if state.attempt > 1 else ""
+    return f"↻{state.attempt}" if state.attempt > 1 else ""
 
 
 def bar(done: int, total: int, room: int) -> str:
@@ -89,7 +91,7 @@ def remark(scene: Scene, id: str) -> str:
     state, share = scene.state(id), scene.share(id)
     if share:
         counts = [f"{count} {status.replace('_', ' ')}" for status, count in share.by_status.items()]
-        return f"{share.done}/{share.total}: " + ", ".join(counts)
+        return ", ".join([f"{share.done}/{share.total}", *counts])
     match state.status:
         case "gated":
             return "waits for approval"

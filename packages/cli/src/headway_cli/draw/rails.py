@@ -13,7 +13,7 @@ from headway_cli.output import clean
 
 LANE = 2
 """Columns from one rail to the next."""
-BAR = 10
+BAR = 5
 NAME_MAX, WHAT_MAX = 28, 30
 
 
@@ -70,8 +70,10 @@ def rails(
     canvas = Canvas()
     top = 1 if first else 0
     room = 1 + LANE * (1 + max((rail for row in listed for rail in (row.rail, *row.through)), default=0))
-    name = min(max((len(clean(row.step)) for row in listed), default=0), NAME_MAX)
-    what = min(max((len(clean(scene.nodes[row.step].what)) for row in listed), default=0), WHAT_MAX)
+    name = min(max((len(clean(row.step)) for row in listed), default=0), NAME_MAX, width // 4)
+    what = min(
+        max((len(clean(scene.nodes[row.step].what)) for row in listed), default=0), WHAT_MAX, width // 5
+    )
     for n, row in enumerate(shown, top):
         _rails(canvas, scene, n, row, now_ms)
         _words(canvas, scene, n, row.step, room + 1, name, what, now_ms)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FINAL = frozenset({"completed", "partial", "skipped", "rejected", "failed", "cancelled"})
+RESTING = frozenset({"gated", "unknown"})
+"""What only a person can bring further."""
 ENDED = frozenset({"succeeded", "failed", "cancelled", "timed_out"})
 RECENT_MAX = 50
 
@@ -26,11 +28,15 @@ class Node:
 
 @dataclass(slots=True)
 class State:
-    """Where a step, or one instance of it, stands.  Times are 0 while they lie ahead."""
+    """Where a step, or one instance of it, stands.  Times are 0 while they lie ahead.
+
+    since_ms: when it got this status.
+    """
 
     status: str = "pending"
     turn: int = 0
     attempt: int = 0
+    since_ms: int = 0
     started_ms: int = 0
     finished_ms: int = 0
     approval: str = ""
@@ -106,7 +112,7 @@ class Scene:
         active = [
             state for id, state in self.states.items() if state.status not in FINAL and not self._spread(id)
         ]
-        return bool(active) and all(state.status in ("gated", "unknown") for state in active)
+        return bool(active) and all(state.status in RESTING for state in active)
 
     @property
     def ended(self) -> bool:
@@ -194,7 +200,7 @@ def _follow_step(scene: Scene, item: Mapping[str, Any], at_ms: int) -> None:
         scene.totals.setdefault(item["step"], 0)
     if not item["status"]:
         return
-    state.status = item["status"]
+    state.status, state.since_ms = item["status"], at_ms
     state.note = item["error"]["message"] if item["error"] else _reason(item)
     if state.status == "running" and not state.started_ms:
         state.started_ms = at_ms
