@@ -300,6 +300,8 @@ def _engine_id(data_dir: Path) -> str:
 def run_engine(config_path: Path | None, environ: Mapping[str, str], *, watched: Path | None = None) -> None:
     """Run an engine until SIGTERM or SIGINT.  Raises what `load` and `assemble` raise."""
     _log_to_stdout()
+    # The threads of the store take short turns with the event loop; the default of 5 ms would be felt.
+    sys.setswitchinterval(0.0005)
     loaded = load(config_path, environ)
     for warning in loaded.warnings:
         log.warning("configuration: %s", warning)

@@ -633,7 +633,7 @@ def test_an_unknown_mode_is_refused_rather_than_guessed() -> None:
 
 
 def test_steps_that_wait_for_each_other_are_named() -> None:
-    assert Plan("p", (step("a"), step("b")), (Edge("a", "b"), Edge("b", "a"))).problems() == [
+    assert Plan("p", (step("a"), step("b")), (Edge("a", "b"), Edge("b", "a"))).problems == [
         "these steps wait for each other: a, b"
     ]
 

@@ -43,12 +43,12 @@ def test_an_example_is_sound_and_fits_the_host_agent(path: Path) -> None:
 
     assert runbook.name == path.stem
     assert (found.errors, found.warnings) == ([], [])
-    assert compile(runbook).problems() == []
+    assert compile(runbook).problems == []
 
 
 @pytest.mark.parametrize("text", documented())
 def test_a_runbook_in_the_docs_is_sound(text: str) -> None:
-    assert compile(parse(text)).problems() == []
+    assert compile(parse(text)).problems == []
 
 
 def test_each_example_is_about_something_else() -> None:

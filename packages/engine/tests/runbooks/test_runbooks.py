@@ -66,7 +66,7 @@ outputs:
 
 def plan_of(text: str) -> Plan:
     plan = compile(parse(text))
-    assert plan.problems() == []
+    assert plan.problems == []
     return plan
 
 
@@ -408,7 +408,7 @@ def test_any_file_is_a_runbook_or_invalid(source: bytes | str) -> None:
         assert error.problems
         assert error.code == "bad_runbook"
         return
-    assert compile(runbook).problems() == []
+    assert compile(runbook).problems == []
 
 
 # Beside what is registered ------------------------------------------------------------------------

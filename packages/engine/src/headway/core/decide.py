@@ -96,7 +96,7 @@ def _submit(progress: Progress, command: c.Submit) -> None:
         raise Conflict(f"run '{run.id}' exists already")
     if command.depth > CHILD_DEPTH_MAX:
         raise Invalid(f"runs start runs at most {CHILD_DEPTH_MAX} deep")
-    if problems := run.plan.problems():
+    if problems := run.plan.problems:
         raise Invalid(f"plan '{run.plan.name}' cannot run: {'; '.join(problems)}")
     mode = command.mode or run.plan.mode
     if mode not in set(Mode):

@@ -43,15 +43,20 @@ def replay(plan: Plan, events: Iterable[e.Event]) -> Run:
     return run
 
 
+_HOLDING = (Running, Unknown)
+_RESTING = (Final, Idle)
+_FIRST = Tries()
+
+
 def _set(run: Run, step: str, state: State) -> None:
     before = run.states.get(step)
-    if isinstance(before, Running | Unknown):
+    if isinstance(before, _HOLDING):
         spec = run.spec(step)
         run.in_use[spec.pool] -= spec.slots
-    if isinstance(state, Running | Unknown):
+    if isinstance(state, _HOLDING):
         spec = run.spec(step)
         run.in_use[spec.pool] = run.in_use.get(spec.pool, 0) + spec.slots
-    if isinstance(state, Final | Idle):
+    if isinstance(state, _RESTING):
         run.active.pop(step, None)
     elif step not in run.active:
         run.active[step] = None
@@ -82,10 +87,8 @@ def _finish(run: Run, step: str, state: Final) -> None:
 
 
 def _tries(run: Run, step: str) -> Tries:
-    state = run.states.get(step)
-    return (
-        state.tries if isinstance(state, Ready | AtGate | Granted | Delayed | Running | Unknown) else Tries()
-    )
+    tries: Tries = getattr(run.states.get(step), "tries", _FIRST)  # States without it begin a turn.
+    return tries
 
 
 def _submitted(run: Run, event: e.Submitted) -> None:

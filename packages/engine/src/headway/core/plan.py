@@ -217,6 +217,7 @@ class Plan:
             found.setdefault(route.target, set()).add(route.source)
         return {target: frozenset(sources) for target, sources in found.items()}
 
+    @cached_property
     def problems(self) -> list[str]:
         """Everything that makes this plan unfit to run; empty when it is sound."""
         found: list[str] = []

@@ -580,7 +580,8 @@ def child_result(run: Run) -> Result:
 
 def _report_command(result: Result, place: tuple[str, str, int, int]) -> c.Report:
     failure = Failure(*result.error) if result.error else None
-    size = len(msgspec.json.encode(result.output)) if failure is None else 0
+    small = failure is not None or result.output is None or result.output is True
+    size = 0 if small else len(msgspec.json.encode(result.output))
     if size > OUTPUT_BYTES_MAX:
         text = f"the result has {size} bytes, at most {OUTPUT_BYTES_MAX} are kept"
         failure = Failure("result_too_large", text, False)

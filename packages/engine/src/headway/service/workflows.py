@@ -161,7 +161,7 @@ class Workflows:
             text = f"{runbook.filename} has {count} mistake{'s' if count > 1 else ''}"
             raise Invalid(text, code="bad_runbook", problems=[*found.errors, *found.warnings])
         plan = compile(runbook)
-        if problems := plan.problems():
+        if problems := plan.problems:
             raise Invalid(f"{runbook.filename} cannot run", code="bad_runbook", problems=problems)
         digest = hashlib.sha256(source).hexdigest()
         record = await self._records.get(_head_key(actor.tenant, runbook.name))
