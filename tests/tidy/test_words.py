@@ -36,6 +36,9 @@ _SLEEPS = frozenset({"time.sleep", "asyncio.sleep", "anyio.sleep", "sleep"})
 _MAY_SLEEP = "until"
 """How the name of a function starts that may sleep in tests: it waits for a condition, with a bound."""
 
+TORTURE = "tests/torture/"
+"""A program, not a test: it kills at random moments, and has to wait for them."""
+
 
 def _dotted(node: ast.expr) -> str:
     match node:
@@ -102,7 +105,7 @@ def sleeping_tests(tree: Tree) -> list[Finding]:
     return [
         Finding(module.path, call.lineno, f"{name}: wait with tests.waiting, or use the virtual clock")
         for module in tree.modules
-        if module.is_test
+        if module.is_test and not module.path.startswith(TORTURE)
         for name, call in _calls_outside(module.syntax, _MAY_SLEEP)
         if name in _SLEEPS and not _is_zero(call)
     ]
