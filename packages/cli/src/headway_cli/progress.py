@@ -66,6 +66,8 @@ def watched(app: App, id: str, *, plain: bool) -> None:
 def _conclude(app: App, id: str, drawn: bool) -> None:
     """Show what became of it.  Below a picture, only what the picture leaves out."""
     final = app.session.call("GET", "/executions" + path(id))
+    if drawn and final["outputs"]:
+        app.say("")
     app.show(final, outputs if drawn else outcome)
     _exit(final["status"])
 

@@ -25,7 +25,8 @@ def frame(scene: Scene, *, width: int, height: int, now_ms: int) -> list[Line]:
     Boxes when they fit, with what happened last below them when there is room; rails otherwise.
     """
     graph = reduced({id: node.after for id, node in scene.nodes.items()})
-    head = [_head(scene, now_ms), []]
+    notice: Line = [(f" {clean(scene.notice)}", "bold yellow")] if scene.notice else []
+    head = [_head(scene, now_ms), notice]
     foot = _foot(scene, now_ms)
     room = max(height - len(head) - len(foot) - 1, 3)
     recent = [] if scene.ended else _recent(scene)
@@ -52,7 +53,7 @@ def _head(scene: Scene, now_ms: int) -> Line:
     whole = State(status, started_ms=scene.submitted_ms, finished_ms=scene.finished_ms)
     colour = style(status)
     shown = clean(status).replace("_", " ")
-    line = [
+    return [
         (" ", ""),
         (clean(scene.workflow), "bold"),
         ("  ", ""),
@@ -60,9 +61,6 @@ def _head(scene: Scene, now_ms: int) -> Line:
         (f"  {scene.done}/{len(scene.nodes)} steps  {elapsed(whole, now_ms)}", ""),
         (f"  {clean(scene.id)}", FAINT),
     ]
-    if scene.notice:
-        line.append((f"  {clean(scene.notice)}", "bold yellow"))
-    return line
 
 
 def _foot(scene: Scene, now_ms: int) -> list[Line]:
@@ -94,7 +92,7 @@ def _gate(scene: Scene, id: str, step: str, now_ms: int) -> list[Line]:
     if approval and approval["expires_ms"]:
         head.append((f"  expires in {duration(max(approval['expires_ms'] - now_ms, 0))}", FAINT))
     lines = [head]
-    if call and call["params"]:
+    if call and call["params"] and not _is_question(scene, step):
         lines.append([("     " + _params(call["params"]), "")])
     if len(scene.open_gates) > 1:
         # Several gates: the parameters tell them apart, so they come before what is the same for all.
@@ -110,9 +108,15 @@ def _what(scene: Scene, id: str, step: str) -> str:
     if approval is None:
         return clean(node.what) if node else ""
     call = approval["call"]
-    if call is None or (node and node.kind == "approval"):
+    if call is None or _is_question(scene, step):
         return clean(str(approval["text"])).replace("\n", " ")
     return clean(f"{call['plugin']}.{call['action']}")
+
+
+def _is_question(scene: Scene, step: str) -> bool:
+    """Whether a step does nothing but ask; then the text says it all."""
+    node = scene.nodes.get(origin(step))
+    return node is not None and node.kind == "approval"
 
 
 def _unknown(scene: Scene, step: str) -> list[Line]:

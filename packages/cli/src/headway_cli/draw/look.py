@@ -50,6 +50,8 @@ STYLES = {
 """By status of a step or an execution, as rich names styles."""
 
 FAINT = "bright_black"
+PLAIN = ("pending", "completed")
+"""What a bar shows well enough."""
 FULL, EMPTY = "▰", "▱"
 
 
@@ -90,7 +92,11 @@ def remark(scene: Scene, id: str) -> str:
     """One line on a step: why it waits, what it waits for, what went wrong."""
     state, share = scene.state(id), scene.share(id)
     if share:
-        counts = [f"{count} {status.replace('_', ' ')}" for status, count in share.by_status.items()]
+        counts = [
+            f"{count} {status.replace('_', ' ')}"
+            for status, count in share.by_status.items()
+            if status not in PLAIN
+        ]
         return ", ".join([f"{share.done}/{share.total}", *counts])
     match state.status:
         case "gated":

@@ -52,8 +52,9 @@ class Share:
 
     @property
     def done(self) -> int:
-        """How many have ended, in whatever way."""
-        return sum(count for status, count in self.by_status.items() if status in FINAL)
+        """How many have come to an end of their own; what the end of the execution overtook has not."""
+        ended = FINAL - {"cancelled"}
+        return sum(count for status, count in self.by_status.items() if status in ended)
 
 
 @dataclass(slots=True)
