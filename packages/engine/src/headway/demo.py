@@ -110,7 +110,6 @@ class Demo:
     def approve(self, approval: str) -> None:
         """Approve it as a person would: read exactly what is asked, then say yes."""
         chapter("4", "Approve it, as a person would. (The demo is the person now.)")
-        self.miractl("approval", "get", approval)
         comment = "old logs, seen by the demo"
         self.miractl("approval", "approve", approval, "--yes", "--comment", comment)
         self.miractl("execution", "watch", self._execution)

@@ -254,7 +254,8 @@ class Progress:
         )
         manual = Mode.MANUAL in (run.mode, world.mode) and call.plugin != WORKFLOW
         if facts.permission > Permission.READ or manual:
-            self._gate(step, turn, tries.attempt, call, f"{call.action} by {call.plugin}")
+            text = facts.description or f"{call.action} by {call.plugin}"
+            self._gate(step, turn, tries.attempt, call, text)
         elif not self._room(step):
             self._queue(step, turn, call, f"{NO_SLOT} '{run.spec(step).pool}'", 0)
         else:

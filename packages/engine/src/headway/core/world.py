@@ -16,6 +16,7 @@ class Facts:
     unavailable: why no call can be taken now, or "".
     instance: the process that would take a call now; only that one can say later whether it ever saw it.
     plugin, action: the registered names when they were asked for by another spelling, else "" or the same.
+    description: what its author says it does, for whoever has to approve it.
     """
 
     permission: int = 1
@@ -27,6 +28,7 @@ class Facts:
     instance: str = ""
     plugin: str = ""
     action: str = ""
+    description: str = ""
 
 
 class CannotEvaluate(Exception):

@@ -145,6 +145,7 @@ def _facts(
         instance=instance,
         plugin=plugin,
         action=action.id,
+        description=action.description,
     )
 
 
