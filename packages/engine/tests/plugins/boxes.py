@@ -180,37 +180,27 @@ async def box(
         audit.append(event)
 
     async with engine, Watch(engine) as watch:
+        whereabouts = Whereabouts(engine, link, registry.name_of)
         requests = PluginRequests(
             engine,
             store,
             clock,
             watch,
-            Whereabouts(engine, link, registry.name_of),
+            whereabouts,
             offered=views.offered,
             resolve=registry.name_of,
             policy=settings.policy,
         )
         callers = Callers(registry, tenants, token)
-        services = Services(
-            callers, registry, handshake, config, cache, requests, store, record, link.connect
+        service = EngineService(
+            Services(callers, registry, handshake, config, cache, requests, store, record, link.connect)
         )
-        service = EngineService(services)
         host = Host(service.methods(), service.streams())
         await host.start(f"127.0.0.1:{port}")
         try:
+            loops = HealthLoop(registry, calls, clock), StalenessLoop(registry, cache, clock)
             yield Box(
-                engine,
-                registry,
-                link,
-                config,
-                cache,
-                handshake,
-                HealthLoop(registry, calls, clock),
-                StalenessLoop(registry, cache, clock),
-                store,
-                clock,
-                host.port,
-                audit,
+                engine, registry, link, config, cache, handshake, *loops, store, clock, host.port, audit
             )
         finally:
             link.close()
