@@ -8,13 +8,15 @@ reached through the local link.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from functools import partial
 from itertools import pairwise
 
 import apsw
+import uvloop
 from headway.core.commands import Send, Wake
 from headway.core.events import Message
 from headway.core.plan import Act, Edge, Json, Plan, Step
@@ -30,6 +32,12 @@ PLUGIN = "bench"
 LISTENER = "listener"
 DONE_MS = 300_000
 """How long a run may take before the sample counts as failed."""
+
+
+def run(main: Coroutine[None, None, None]) -> None:
+    """Run a measuring program on the loop, and with the thread turns, that `headway up` uses."""
+    sys.setswitchinterval(0.0005)
+    uvloop.run(main)
 
 
 # Plans --------------------------------------------------------------------------------------------

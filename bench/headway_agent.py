@@ -69,4 +69,4 @@ def arguments() -> argparse.Namespace:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(arguments()))
+    adapter.run(main(arguments()))

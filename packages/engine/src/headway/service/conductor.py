@@ -13,6 +13,7 @@ import heapq
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 
 import msgspec
 from headway_wire.errors import Broken, Conflict, HeadwayError, Unavailable
@@ -35,6 +36,9 @@ SNAPSHOT_EVENTS = 1_000
 
 UNSURE_MS = 10_000
 """How long a recovered attempt may stay unaccounted for before it counts as lost."""
+
+BATCH_ENTRIES_MAX = 128
+"""Entries that share a commit.  Not more, so that deciding, writing and the plugins' work overlap."""
 
 TIMERS_SPARE = 1_000
 
@@ -270,9 +274,12 @@ class Conductor:
     # Batches out ----------------------------------------------------------------------------------
 
     def take(self, *, now_ms: int) -> tuple[list[Pending], list[Entry]]:
-        """All that waits to be written, in order; the caller must settle or fail exactly this batch."""
-        batch = list(self._batch.values())
-        self._batch = {}
+        """What waits longest to be written, in order; the caller must settle or fail exactly this batch."""
+        if len(self._batch) <= BATCH_ENTRIES_MAX:
+            batch = list(self._batch.values())
+            self._batch = {}
+        else:
+            batch = [self._batch.pop(id) for id in list(islice(self._batch, BATCH_ENTRIES_MAX))]
         return batch, [self._entry(pending, now_ms) for pending in batch]
 
     def has_work(self) -> bool:
