@@ -18,14 +18,14 @@ from typing import Any
 
 from headway_wire import link, messages
 from headway_wire.channel import Channel
-from headway_wire.codec import PLUGIN_NAME_KEY, PLUGIN_WIRE_KEY
-from headway_wire.errors import HeadwayError, Invalid, Problem
+from headway_wire.codec import PLUGIN_NAME_KEY, PLUGIN_TOKEN_KEY, PLUGIN_WIRE_KEY
+from headway_wire.errors import HeadwayError
 from headway_wire.host import STOP_GRACE_S, Host
 from headway_wire.objects import License
 
 from mirastack_sdk import obs
 from mirastack_sdk.context import EngineContext
-from mirastack_sdk.describe import Description, describe
+from mirastack_sdk.describe import Description, servable
 from mirastack_sdk.license import LicenseContext, LicenseQuotas
 from mirastack_sdk.plugin import Plugin
 from mirastack_sdk.runtime.attempts import Attempts
@@ -71,7 +71,7 @@ async def serve_async(
     Raises: Invalid when the plugin breaks the quality gate or no tenant is set, Conflict when the address is
     taken.
     """
-    description = _described(plugin)
+    description = servable(plugin)
     settings = read_settings(os.environ)
     for warning in (*description.warnings, *settings.warnings):
         log.warning("%s", warning)
@@ -103,18 +103,6 @@ async def _serve_until_signal(plugin: Plugin, max_workers: int) -> None:
     await serve_async(plugin, max_workers=max_workers, stop=stop)
 
 
-def _described(plugin: Plugin) -> Description:
-    """Raises: Invalid with every violation of the quality gate."""
-    description = describe(plugin)
-    if description.violations:
-        raise Invalid(
-            f"the plugin {description.plugin.name or '(without a name)'} does not pass the quality gate",
-            code="quality_gate",
-            problems=[Problem(violation) for violation in description.violations],
-        )
-    return description
-
-
 class _Process:
     """Everything that lives as long as the plugin serves."""
 
@@ -133,7 +121,7 @@ class _Process:
         if settings.engine:
             self._channel = Channel(
                 settings.engine,
-                metadata=_metadata(name),
+                metadata=_metadata(name, settings.token),
                 keepalive_s=KEEPALIVE_S,
                 message_bytes_max=settings.message_bytes_max,
             )
@@ -262,9 +250,9 @@ class _Process:
         )
 
 
-def _metadata(name: str) -> Mapping[str, str]:
+def _metadata(name: str, token: str) -> Mapping[str, str]:
     """What every call to the engine carries; a name that HTTP cannot carry is left out."""
-    wire = {PLUGIN_WIRE_KEY: "canonical"}
+    wire = {PLUGIN_WIRE_KEY: "canonical", **({PLUGIN_TOKEN_KEY: token} if token else {})}
     return {PLUGIN_NAME_KEY: name, **wire} if name.isascii() and name.isprintable() else wire
 
 

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,26 +73,32 @@ CHILD_RUN_MS = 366 * 24 * 3_600_000
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """A running engine: where it listens, and the first credentials when they were made just now."""
+    """A running engine, and where it listens."""
 
     engine: Engine
     rest_port: int
     grpc_port: int
-    credentials: Credentials | None
 
 
 @asynccontextmanager
 async def assemble(
-    config: Config, environ: Mapping[str, str], *, watched: Path | None = None
+    config: Config,
+    environ: Mapping[str, str],
+    *,
+    on_first_start: Callable[[Credentials], None],
+    watched: Path | None = None,
 ) -> AsyncIterator[House]:
     """An engine as `config` describes it, serving; it is stopped in order when the block is left.
 
-    watched: a file or folder with agents to run beside it and to restart on change.
+    on_first_start: given the credentials as soon as they are made, since nobody can see them again when what
+    follows fails.  watched: a file or folder with agents to run beside it and to restart on change.
     Raises what a store that cannot be opened or an address that cannot be listened on raises.
     """
     async with AsyncExitStack() as stack:
         built = Assembly(config, stack)
         credentials = await built.open_store()
+        if credentials is not None:
+            on_first_start(credentials)
         await built.know_plugins()
         await built.start_engine()
         grpc_port = await built.serve_plugins()
@@ -105,7 +111,7 @@ async def assemble(
             token=config.plugins.token,
         )
         await stack.enter_async_context(PluginProcesses(programs, told))
-        yield House(built.engine, rest_port, grpc_port, credentials)
+        yield House(built.engine, rest_port, grpc_port)
 
 
 class Assembly:
@@ -177,11 +183,13 @@ class Assembly:
         handshake = Handshake(
             self._registry, tenants, self._calls, self._plugin_config, self._store, self._clock
         )
+        # Plugins that wait for people and people who look have a limit each, so that neither starves the other.
+        waiting = await self._stack.enter_async_context(Watch(self.engine))
         requests = PluginRequests(
             self.engine,
             self._store,
             self._clock,
-            self._watch,
+            waiting,
             Whereabouts(self.engine, self._link, self._registry.name_of),
             offered=self._views.offered,
             resolve=self._registry.name_of,
@@ -270,28 +278,32 @@ def _defaults(config: Config) -> dict[str, Json]:
 
 def _secret(path: Path) -> bytes:
     """The key in `path`, made when there is none; only this user may read it.  Raises Invalid."""
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        key = path.read_bytes()
-        if len(key) != KEY_BYTES:
-            text = f"{path} is damaged: it has {len(key)} bytes, not {KEY_BYTES}; restore it from a backup"
-            raise Invalid(text, code="vault_key") from None
-        return key
-    key = new_key()
-    with os.fdopen(handle, "wb") as file:
-        file.write(key)
-        file.flush()
-        os.fsync(file.fileno())
+    key = _made_once(path, new_key)
+    if len(key) != KEY_BYTES:
+        text = f"{path} is damaged: it has {len(key)} bytes, not {KEY_BYTES}; restore it from a backup"
+        raise Invalid(text, code="vault_key")
     return key
 
 
 def _engine_id(data_dir: Path) -> str:
     """The name under which this installation owns runs, the same after each restart."""
-    path = data_dir / "engine.id"
+    name = _made_once(
+        data_dir / "engine.id", lambda: f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}".encode()
+    )
+    return name.decode().strip()
+
+
+def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
+    """What is in `path`.  When it is made, a crash leaves the whole file behind or none."""
     if not path.exists():
-        path.write_text(f"{socket.gethostname()}-{uuid.uuid4().hex[:8]}", encoding="utf-8")
-    return path.read_text(encoding="utf-8").strip()
+        draft = path.with_suffix(".new")
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(handle, "wb") as file:
+            file.write(make())
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    return path.read_bytes()
 
 
 # Running ------------------------------------------------------------------------------------------
@@ -315,14 +327,16 @@ async def _run(config: Config, environ: Mapping[str, str], watched: Path | None)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    async with assemble(config, environ, watched=watched) as house:
-        if house.credentials is not None:
-            print(house.credentials.block(), flush=True)  # noqa: T201 - shown once, to whoever started it
+    async with assemble(config, environ, on_first_start=_show, watched=watched) as house:
         host = config.listen_addr.host
         shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
         log.info("ready: people at %s:%d, plugins at port %d", shown, house.rest_port, house.grpc_port)
         await stop.wait()
         log.info("stopping: what was accepted is safe, running attempts are found again at the next start")
+
+
+def _show(credentials: Credentials) -> None:
+    print(credentials.block(), flush=True)  # noqa: T201 - shown once, to whoever started it
 
 
 def _log_to_stdout() -> None:

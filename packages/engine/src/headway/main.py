@@ -34,6 +34,7 @@ def cli() -> None:
 @_CONFIG
 def up(config_path: Path | None) -> None:
     """Start the engine; it runs until it is told to stop (Ctrl-C, SIGTERM)."""
+    _before_grpc()
     from headway.assembly import run_engine
 
     run_engine(config_path, os.environ)
@@ -44,6 +45,7 @@ def up(config_path: Path | None) -> None:
 @_CONFIG
 def dev(path: Path, config_path: Path | None) -> None:
     """Start the engine with the agents in PATH, and restart them when their files change."""
+    _before_grpc()
     from headway.assembly import run_engine
 
     run_engine(config_path, os.environ, watched=path)
@@ -125,6 +127,11 @@ def reset_key(config_path: Path | None) -> None:
     from headway.assembly import reset_admin_key
 
     click.echo(reset_admin_key(config_path, os.environ))
+
+
+def _before_grpc() -> None:
+    """grpc reads this when it is imported.  The engine starts plugins by exec, so it needs no fork support."""
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 
 def main() -> NoReturn:

@@ -24,6 +24,7 @@ EMPTY_REQUEST = (
 )
 
 PLUGIN_NAME_KEY = "x-plugin-name"
+PLUGIN_TOKEN_KEY = "x-plugin-token"
 PLUGIN_WIRE_KEY = "x-plugin-wire"
 ATTEMPT_KEY = "x-headway-attempt"  # ours: the attempt in which a plugin asks, percent-encoded
 REQUEST_ID_KEY = "x-headway-request-id"  # ours: the same for every repetition of one request

@@ -24,13 +24,14 @@ ANY_PORT = "[::]:0"
 class Settings:
     """How a plugin process runs.
 
-    `engine` is `host:port`, empty to serve stand-alone; `advertise` is what the engine dials, empty for this
+    `engine` is `host:port`, empty to serve stand-alone; `token` is what an engine may want from every plugin; `advertise` is what the engine dials, empty for this
     host and the bound port; `heartbeat_fixed` keeps the engine from changing the interval; `unsealed_allowed`
     lets changes run without a grant.
     """
 
     tenant_id: str
     engine: str = ""
+    token: str = ""
     listen: str = ANY_PORT
     advertise: str = ""
     heartbeat_s: float = HEARTBEAT_S
@@ -65,6 +66,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     return Settings(
         tenant_id=_tenant(text("MIRASTACK_PLUGIN_TENANT_ID"), text("MIRASTACK_PLUGIN_TENANT_SLUG")),
         engine=text("MIRASTACK_ENGINE_ADDR"),
+        token=text("MIRASTACK_PLUGIN_TOKEN"),
         listen=_listen(text("MIRASTACK_PLUGIN_ADDR"), text("MIRASTACK_PLUGIN_PORT"), warnings),
         advertise=text("MIRASTACK_PLUGIN_ADVERTISE_ADDR"),
         heartbeat_s=max(

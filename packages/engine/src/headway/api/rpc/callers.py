@@ -20,7 +20,6 @@ from headway.service.registry import Registry
 from headway.service.tenants import Tenants
 from headway.service.whereabouts import Asker
 
-TOKEN_KEY = "x-plugin-token"
 REQUEST_ID_CHARS_MAX = 200
 
 
@@ -34,10 +33,10 @@ class Callers:
 
     def dialect(self, caller: Caller) -> Dialect:
         """How this caller writes byte fields.  Raises Unauthenticated without the shared token."""
-        given = caller.metadata.get(TOKEN_KEY, "")
+        given = caller.metadata.get(PLUGIN_TOKEN_KEY, "")
         if self.token and not hmac.compare_digest(given.encode(), self.token.encode()):
             raise Unauthenticated(
-                f"this engine wants its plugin token in the metadata '{TOKEN_KEY}'", code="plugin_token_wrong"
+                f"this engine wants its plugin token in the metadata '{PLUGIN_TOKEN_KEY}'", code="plugin_token_wrong"
             )
         return dialect_of(caller.metadata)
 
