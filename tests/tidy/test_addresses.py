@@ -37,7 +37,7 @@ _REGISTRIES = re.compile(
 )
 
 _MACHINE_PATH = re.compile(
-    r"(?<![\w.~*})\]-])/(?:root|work|mnt|Users/\w+|home/(?!user\b|me\b|you\b)\w+)(?=/[\w.])"
+    r"(?<![\w.~*})\]-])/(?:root|work|mnt|Users/\w+|home/(?!user\b|me\b|you\b|ada\b)\w+)(?=/[\w.])"
 )
 """Absolute paths of one person's machine; `/home/user` and the like are plain examples."""
 

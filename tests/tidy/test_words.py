@@ -33,9 +33,6 @@ _UNSAFE_CALLS = {
 }
 _SLEEPS = frozenset({"time.sleep", "asyncio.sleep", "anyio.sleep", "sleep"})
 
-_MAY_SLEEP = "until"
-"""How the name of a function starts that may sleep in tests: it waits for a condition, with a bound."""
-
 TORTURE = "tests/torture/"
 """A program, not a test: it kills at random moments, and has to wait for them."""
 
@@ -106,19 +103,26 @@ def sleeping_tests(tree: Tree) -> list[Finding]:
         Finding(module.path, call.lineno, f"{name}: wait with tests.waiting, or use the virtual clock")
         for module in tree.modules
         if module.is_test and not module.path.startswith(TORTURE)
-        for name, call in _calls_outside(module.syntax, _MAY_SLEEP)
+        for name, call in _calls_of_tests(module.syntax)
         if name in _SLEEPS and not _is_zero(call)
     ]
 
 
-def _calls_outside(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.Call]]:
-    """The calls below `node`, but for those in functions whose name starts with `prefix`."""
+def _calls_of_tests(node: ast.AST) -> Iterator[tuple[str, ast.Call]]:
+    """The calls below `node`, but for those in functions that may sleep."""
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and child.name.startswith(prefix):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef) and _may_sleep(child):
             continue
         if isinstance(child, ast.Call):
             yield _dotted(child.func), child
-        yield from _calls_outside(child, prefix)
+        yield from _calls_of_tests(child)
+
+
+def _may_sleep(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    """Whether a function waits for a condition with a bound, or is a slow action of an agent under test."""
+    decorators = (item.func if isinstance(item, ast.Call) else item for item in function.decorator_list)
+    slow_action = any(_dotted(decorator).rpartition(".")[2] == "action" for decorator in decorators)
+    return slow_action or function.name.startswith("until")
 
 
 def _is_zero(call: ast.Call) -> bool:
@@ -179,6 +183,7 @@ def test_every_unsafe_way_is_found(tmp_path: Path) -> None:
 def test_a_sleep_is_found_in_a_test_and_nowhere_else(tmp_path: Path) -> None:
     text = "import asyncio, time\ntime.sleep(0.1)\nasyncio.sleep(delay)\nasyncio.sleep(0)\n"
     text += "def until_ready():\n    time.sleep(0.1)\n"
+    text += "@agent.action(permission='READ')\ndef slow():\n    time.sleep(9)\n"
     tree = planted(tmp_path, {"tests/test_a.py": text, "src/a.py": text})
 
     assert [(finding.path, finding.line) for finding in sleeping_tests(tree)] == [
