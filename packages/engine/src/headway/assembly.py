@@ -183,7 +183,7 @@ class Assembly:
         handshake = Handshake(
             self._registry, tenants, self._calls, self._plugin_config, self._store, self._clock
         )
-        # Plugins that wait for people and people who look have a limit each, so that neither starves the other.
+        # Plugins that wait for people, and people who look, have a limit each: neither starves the other.
         waiting = await self._stack.enter_async_context(Watch(self.engine))
         requests = PluginRequests(
             self.engine,

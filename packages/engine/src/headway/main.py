@@ -130,7 +130,7 @@ def reset_key(config_path: Path | None) -> None:
 
 
 def _before_grpc() -> None:
-    """grpc reads this when it is imported.  The engine starts plugins by exec, so it needs no fork support."""
+    """grpc reads this at its import.  The engine starts plugins by exec and needs no support for forks."""
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 

@@ -24,9 +24,9 @@ ANY_PORT = "[::]:0"
 class Settings:
     """How a plugin process runs.
 
-    `engine` is `host:port`, empty to serve stand-alone; `token` is what an engine may want from every plugin; `advertise` is what the engine dials, empty for this
-    host and the bound port; `heartbeat_fixed` keeps the engine from changing the interval; `unsealed_allowed`
-    lets changes run without a grant.
+    `engine` is `host:port`, empty to serve stand-alone; `token` is what an engine may want from every
+    plugin; `advertise` is what the engine dials, empty for this host and the bound port; `heartbeat_fixed`
+    keeps the engine from changing the interval; `unsealed_allowed` lets changes run without a grant.
     """
 
     tenant_id: str

@@ -12,7 +12,7 @@ import hmac
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from headway_wire.codec import ATTEMPT_KEY, PLUGIN_NAME_KEY, REQUEST_ID_KEY, Dialect, dialect_of
+from headway_wire.codec import PLUGIN_NAME_KEY, PLUGIN_TOKEN_KEY, Dialect, dialect_of
 from headway_wire.errors import Forbidden, Unauthenticated
 from headway_wire.host import Caller
 
@@ -36,7 +36,8 @@ class Callers:
         given = caller.metadata.get(PLUGIN_TOKEN_KEY, "")
         if self.token and not hmac.compare_digest(given.encode(), self.token.encode()):
             raise Unauthenticated(
-                f"this engine wants its plugin token in the metadata '{PLUGIN_TOKEN_KEY}'", code="plugin_token_wrong"
+                f"this engine wants its plugin token in the metadata '{PLUGIN_TOKEN_KEY}'",
+                code="plugin_token_wrong",
             )
         return dialect_of(caller.metadata)
 
