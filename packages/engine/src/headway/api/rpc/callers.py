@@ -12,7 +12,14 @@ import hmac
 from dataclasses import dataclass
 from urllib.parse import unquote
 
-from headway_wire.codec import PLUGIN_NAME_KEY, PLUGIN_TOKEN_KEY, Dialect, dialect_of
+from headway_wire.codec import (
+    ATTEMPT_KEY,
+    PLUGIN_NAME_KEY,
+    PLUGIN_TOKEN_KEY,
+    REQUEST_ID_KEY,
+    Dialect,
+    dialect_of,
+)
 from headway_wire.errors import Forbidden, Unauthenticated
 from headway_wire.host import Caller
 
