@@ -1,0 +1,1 @@
+"""`miractl` as people run it: a process of its own, against an engine in this one."""
