@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headway_wire import messages, objects
+from headway_wire.errors import Invalid, Problem
 
 from mirastack_sdk.declarations import (
     INTENT_PRIORITY_MAX,
@@ -32,7 +33,7 @@ from mirastack_sdk.validate import (
     validate_plugin,
 )
 
-__all__ = ["Description", "describe", "param_dicts"]
+__all__ = ["Description", "describe", "param_dicts", "servable"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,21 @@ def describe(plugin: Plugin) -> Description:
         violations=tuple(validate_plugin(filled)),
         warnings=(*warnings, *routing_warnings(filled.actions), *template_warnings(filled)),
     )
+
+
+def servable(plugin: Plugin) -> Description:
+    """The description of a plugin that passes the quality gate.
+
+    Raises: Invalid with every violation, and whatever `info` or `schema` raises.
+    """
+    description = describe(plugin)
+    if description.violations:
+        raise Invalid(
+            f"the plugin {description.plugin.name or '(without a name)'} does not pass the quality gate",
+            code="quality_gate",
+            problems=[Problem(violation) for violation in description.violations],
+        )
+    return description
 
 
 def _merged_actions(info: PluginInfo, schema: PluginSchema) -> list[Action]:

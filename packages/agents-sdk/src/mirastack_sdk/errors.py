@@ -1,5 +1,7 @@
-"""The errors an action may raise to say who must act: the caller (`Refused` and its kinds), or the world
-(`Unavailable` and its kinds, after which another attempt may succeed).  Any other exception fails the step too.
+"""The errors an action may raise to say who must act.
+
+`Refused` and its kinds: the caller.  `Unavailable` and its kinds: the world, so another attempt may succeed.
+Any other exception fails the step too.
 """
 
 from __future__ import annotations

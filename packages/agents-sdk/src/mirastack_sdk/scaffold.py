@@ -13,7 +13,7 @@ from importlib.resources import files
 from pathlib import Path
 from string import Template
 
-from headway_wire.errors import Conflict, Invalid
+from headway_wire.errors import Conflict, HeadwayError, Invalid
 
 __all__ = ["NAME_CHARACTERS_MAX", "new_agent"]
 
@@ -81,3 +81,26 @@ def _module_name(name: str) -> str:
 
 def _text(source: str) -> str:
     return files("mirastack_sdk").joinpath("scaffold_files", source).read_text(encoding="utf-8")
+
+
+def main(arguments: list[str]) -> int:
+    """`python -m mirastack_sdk.scaffold NAME [FOLDER]`: write it, say what to do next; the exit code."""
+    if not 1 <= len(arguments) <= 2 or arguments[0].startswith("-"):
+        sys.stderr.write("usage: python -m mirastack_sdk.scaffold NAME [FOLDER]\n")
+        return Invalid.exit_code
+    name, folder = arguments[0], Path(arguments[-1])
+    try:
+        written = new_agent(name, folder)
+    except HeadwayError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except OSError as error:
+        sys.stderr.write(f"{folder} cannot be written: {error.strerror}\n")
+        return Invalid.exit_code
+    sys.stdout.writelines(f"{path}\n" for path in written)
+    sys.stdout.write(f"\nNext: cd {folder} && pytest\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

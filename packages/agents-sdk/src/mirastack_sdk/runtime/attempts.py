@@ -244,7 +244,12 @@ def _mode(word: str) -> ExecutionMode:
 
 
 def _succeeded(call: link.Call, response: Any) -> link.Result:
-    """The author's answer as a result.  Raises: Invalid or TypeError when it has no JSON form."""
+    """The author's answer as a result; none is an empty one, since the action was done.
+
+    Raises: Invalid or TypeError when it has no JSON form.
+    """
+    if response is None:
+        response = ExecuteResponse()
     if not isinstance(response, ExecuteResponse):
         raise Invalid(
             f"execute must return an ExecuteResponse, not {type(response).__name__}; use respond_map(...)",
