@@ -17,7 +17,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from headway_wire.errors import Invalid
+from headway_wire.errors import Conflict, Invalid, Unavailable
 from headway_wire.host import Host
 from headway_wire.seal import digest
 from headway_wire.tenantid import id_from_slug
@@ -209,7 +209,12 @@ class Assembly:
         service = EngineService(services)
         self._stack.push_async_callback(service.close)
         host = Host(service.methods(), service.streams())
-        await host.start(str(config.grpc_addr))
+        try:
+            await host.start(str(config.grpc_addr))
+        except Conflict as error:
+            address = config.grpc_addr
+            text = f"{address} is in use, or not of this machine; stop what listens there, or set grpc_addr"
+            raise Unavailable(f"{text} to another port", code="port_in_use") from error
         self._stack.push_async_callback(host.stop, 1.0)
         # Before the server stops: then streams end at once, and nothing on them counts as lost.
         self._stack.callback(self._link.close)

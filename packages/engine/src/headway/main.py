@@ -130,8 +130,12 @@ def reset_key(config_path: Path | None) -> None:
 
 
 def _before_grpc() -> None:
-    """grpc reads this at its import.  The engine starts plugins by exec and needs no support for forks."""
+    """What grpc reads at its import.
+
+    The engine starts plugins by exec and needs no support for forks; what went wrong it says itself.
+    """
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 def main() -> NoReturn:
