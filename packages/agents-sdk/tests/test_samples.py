@@ -9,6 +9,7 @@ import asyncio
 import importlib.util
 import json
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -20,7 +21,6 @@ from typing import Any
 
 import mirastack_sdk
 import pytest
-from mirastack_sdk.context import EngineContext
 from mirastack_sdk.describe import describe, servable
 from mirastack_sdk.plugin import Permission, TimeRange
 from mirastack_sdk.testing import (
@@ -49,21 +49,26 @@ def load(sample: str, folder: Path) -> ModuleType:
     return module
 
 
-def fragment(sample: str, **names: Any) -> dict[str, Any]:
-    """What a fragment defines, given everything that the SDK exports and `names`."""
-    text = (SAMPLES / f"{sample}.txt").read_text(encoding="utf-8")
-    scope = {name: getattr(mirastack_sdk, name) for name in mirastack_sdk.__all__} | names
-    exec(compile(text, sample, "exec", dont_inherit=True), scope)
-    return scope
+def fragment(sample: str, folder: Path, **names: Any) -> dict[str, Any]:
+    """What a fragment defines, in a module that knows everything the SDK exports, and `names`."""
+    return _module("from mirastack_sdk import *\n" + _text(sample), folder, names)
 
 
-def expression(sample: str) -> Any:
-    """What a fragment that ends in one expression is."""
-    lines = (SAMPLES / f"{sample}.txt").read_text(encoding="utf-8").splitlines()
-    imports = [line for line in lines if line.startswith("from ")]
-    scope = {name: getattr(mirastack_sdk, name) for name in mirastack_sdk.__all__}
-    exec("\n".join(imports), scope)
-    return eval("\n".join(line for line in lines if line not in imports), scope)
+def expression(sample: str, folder: Path) -> Any:
+    """What a fragment that consists of one expression is."""
+    before, found, after = _text(sample).rpartition("import PromptTemplate\n")
+    text = f"from mirastack_sdk import *\n{before}{found}value = {after}"
+    return _module(text, folder, {})["value"]
+
+
+def _text(sample: str) -> str:
+    return (SAMPLES / f"{sample}.txt").read_text(encoding="utf-8")
+
+
+def _module(text: str, folder: Path, names: dict[str, Any]) -> dict[str, Any]:
+    path = folder / "fragment.py"
+    path.write_text(text, encoding="utf-8")
+    return runpy.run_path(str(path), init_globals=names)
 
 
 def test_the_readmes_quick_start_passes_the_gate_and_answers(tmp_path: Path) -> None:
@@ -80,8 +85,8 @@ def test_the_readmes_quick_start_passes_the_gate_and_answers(tmp_path: Path) -> 
     assert run(TestClient(agent).call("query", service="api")) == {"service": "api", "status": "ok"}
 
 
-def test_the_readmes_engine_calls_reach_the_engine() -> None:
-    class Complete(fragment("readme/engine_context.py")["MyAgent"]):  # type: ignore[misc]
+def test_the_readmes_engine_calls_reach_the_engine(tmp_path: Path) -> None:
+    class Complete(fragment("readme/engine_context.py", tmp_path)["MyAgent"]):  # type: ignore[misc]
         """The fragment shows two methods of an agent; this is the rest of it."""
 
         def info(self) -> Any:
@@ -99,10 +104,10 @@ def test_the_readmes_engine_calls_reach_the_engine() -> None:
     assert engine.events == [LoggedEvent("info", "action_completed", {"action": "query"})]
 
 
-def test_the_readmes_declarations_mean_what_they_say() -> None:
-    action = expression("readme/restart_service.py")
-    intent = expression("readme/intent_pattern.py")
-    template = expression("readme/prompt_template.py")
+def test_the_readmes_declarations_mean_what_they_say(tmp_path: Path) -> None:
+    action = expression("readme/restart_service.py", tmp_path)
+    intent = expression("readme/intent_pattern.py", tmp_path)
+    template = expression("readme/prompt_template.py", tmp_path)
 
     assert (action.id, action.permission) == ("restart_service", Permission.MODIFY)
     assert [param.name for param in action.input_params if param.required] == ["namespace", "deployment"]
@@ -111,17 +116,16 @@ def test_the_readmes_declarations_mean_what_they_say() -> None:
     assert template.content == "Analyse the following data: {{ data }}"
 
 
-def test_the_readmes_responses_are_what_it_says_of_them() -> None:
+def test_the_readmes_responses_are_what_it_says_of_them(tmp_path: Path) -> None:
     @dataclass
     class Measured:
         metric: float
 
-    lines = (SAMPLES / "readme/respond.py.txt").read_text(encoding="utf-8").splitlines()
-    scope: dict[str, Any] = {"my_dataclass": Measured(1.5)}
-    exec(lines[0], scope)
-    answers = [eval(line.removeprefix("return "), scope).output for line in lines[1:]]
+    imported, *returned = _text("readme/respond.py").splitlines()
+    functions = [f"def answer_{number}():\n    {line}\n" for number, line in enumerate(returned)]
+    made = _module("\n".join([imported, *functions]), tmp_path, {"my_dataclass": Measured(1.5)})
 
-    assert answers == [
+    assert [made[f"answer_{number}"]().output for number in range(len(returned))] == [
         b'{"metric": 42.0, "service": "api"}',
         b'{"metric": 1.5}',
         b'{"error": "backend unavailable"}',
@@ -129,10 +133,12 @@ def test_the_readmes_responses_are_what_it_says_of_them() -> None:
     ]
 
 
-def test_the_readmes_date_conversions_run() -> None:
+def test_the_readmes_date_conversions_run(tmp_path: Path) -> None:
     req = make_execute_request(time_range=TimeRange(1775088045678, 1775088045679))
 
-    assert fragment("readme/datetime_utilities.py", req=req)["start"] == "2026-04-02T00:00:45Z"
+    made = fragment("readme/datetime_utilities.py", tmp_path, req=req)
+
+    assert made["start"] == "2026-04-02T00:00:45Z"
 
 
 def test_the_guides_plugin_passes_the_gate_and_answers(
@@ -220,8 +226,10 @@ def test_the_samples_start_serve_and_stop(tmp_path: Path, sample: str) -> None:
         (None, ("-1h", "now")),
     ],
 )
-def test_the_guides_time_ranges_are_converted(window: TimeRange | None, expected: tuple[str, str]) -> None:
-    scope = fragment("guide/time_ranges.py")
+def test_the_guides_time_ranges_are_converted(
+    tmp_path: Path, window: TimeRange | None, expected: tuple[str, str]
+) -> None:
+    scope = fragment("guide/time_ranges.py", tmp_path)
     seen: list[tuple[str, str]] = []
 
     def backend(frame: Any, event: str, _: Any) -> None:
@@ -239,9 +247,7 @@ def test_the_guides_time_ranges_are_converted(window: TimeRange | None, expected
 
 def test_the_guides_prompt_templates_load(tmp_path: Path) -> None:
     shutil.copytree(SAMPLES / "guide/templates", tmp_path / "templates")
-    text = (SAMPLES / "guide/prompt_templates.py.txt").read_text(encoding="utf-8")
-    scope: dict[str, Any] = {"__file__": str(tmp_path / "plugin.py"), "PluginInfo": mirastack_sdk.PluginInfo}
-    exec(text, scope)
+    scope = fragment("guide/prompt_templates.py", tmp_path)
 
     (template,) = scope["info"](None).prompt_templates
 
@@ -251,7 +257,3 @@ def test_the_guides_prompt_templates_load(tmp_path: Path) -> None:
     assert scope["load_prompt_templates"]() == mirastack_sdk.load_prompt_templates(
         tmp_path / "templates", scope["TEMPLATE_DESCRIPTIONS"]
     )
-
-
-def test_the_engine_handle_of_the_samples_is_the_sdks() -> None:
-    assert fragment("readme/engine_context.py")["EngineContext"] is EngineContext
