@@ -1,119 +1,32 @@
-"""The first-run guide, typed as it stands there: engine, agent, `miractl`, kill -9, and a backup."""
+"""The first-run guide, typed as it stands there: engine, agent, `miractl`, kill -9, and a backup.
+
+Then the examples, in the engine of that reader.
+"""
 
 from __future__ import annotations
 
-import os
+import json
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import Block, fenced
-from tests.programs import Program, environment, free_port
+from tests.docs.blocks import fenced
+from tests.docs.reader import GUIDE, Reader
 from tests.tidy.tree import REPOSITORY
 from tests.waiting import until
 
-GUIDE = REPOSITORY / "docs" / "guide"
-COMMAND_S = 60.0
-
-
-@dataclass
-class Reader:
-    """Somebody who follows the guide in a home of their own, on ports that are free."""
-
-    home: Path
-    ports: dict[str, str]
-    said: dict[str, str] = field(default_factory=dict)
-    ids: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def folder(self) -> Path:
-        """The folder that the guide has them make."""
-        return self.home / "first-run"
-
-    def environment(self) -> dict[str, str]:
-        programs = str(Path(sys.executable).parent)
-        return environment({"HOME": str(self.home), "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"})
-
-    def text(self, block: Block) -> str:
-        """What they type: their own ports, and the ids that they were told."""
-        text = block.text
-        for old, new in {**self.ports, **self.ids}.items():
-            text = re.sub(rf"\b{old}\b", new, text)
-        return text
-
-    def type(self, block: Block, *, text: str = "", folder: Path = REPOSITORY) -> str:
-        """Run a block; what it says.  Raises AssertionError when a command fails."""
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", text or self.text(block)],
-            cwd=folder,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=COMMAND_S,
-            check=False,
-            text=True,
-        )
-        assert done.returncode == 0, f"{block.page}:{block.line} ended with {done.returncode}:\n{done.stdout}"
-        self.said[f"{block.label or block.line}"] = done.stdout
-        for name in ("run", "apr"):
-            for found in re.findall(rf"\b{name}-[a-z0-9]{{8,}}(?:-\d+)?\b", done.stdout):
-                self.ids[rf"{name}-[a-z0-9]{{8,}}(?:-\d+)?"] = found
-        return done.stdout
-
-    def program(self, block: Block) -> Program:
-        """A block that goes on in the background."""
-        log = self.home / f"{block.label}.log"
-        told = {"HOME": str(self.home), "PATH": self.environment()["PATH"]}
-        return Program(["bash", "-c", self.text(block)], log=log, told=told)
-
-
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    """A reader who has come to the end of the guide, with the engine and the agent still running."""
-    found = Reader(tmp_path_factory.mktemp("home"), {"8080": str(free_port()), "9090": str(free_port())})
-    blocks = [block for block in fenced(GUIDE / "first-run.md") if block.language == "sh"]
-    with ExitStack() as stack:
-        engines: list[Program] = []
-        for block in blocks:
-            match block.label:
-                case "terminal-1":
-                    engines.append(stack.enter_context(found.program(block)))
-                    engines[0].until_said("ready:")
-                case "agent":
-                    stack.enter_context(found.program(block))
-                case "login":
-                    log_in(found, block, engines[0].said())
-                case "kill":
-                    found.type(block)
-                    engines[0].ended()
-                    engines[0].start()
-                    engines[0].until_said("ready:")
-                case "approve":
-                    found.type(
-                        block, text=found.text(block).replace("approval approve", "approval approve --yes")
-                    )
-                case _:
-                    found.type(block)
-        yield found
-
-
-def log_in(reader: Reader, block: Block, told: str) -> None:
-    """Answer what `miractl login` asks, with what the engine printed; then wait for the agent."""
-    key, secret = (re.search(rf"{name}=(\S+)", told) for name in ("api_key_id", "api_secret"))
-    assert key and secret
-    answered = f"miractl login --api-key {key[1]} --api-secret-stdin <<< {secret[1]}"
-    reader.type(block, text=re.sub(r"^miractl login$", answered, reader.text(block), flags=re.MULTILINE))
-    until(lambda: "healthy" in reader.type(block, text="miractl agent list"), what="a healthy agent")
+EXAMPLES = sorted((REPOSITORY / "examples" / "runbooks").glob("*.yaml"))
+FOLDER = "$HOME/first-run/old-files"
+INPUTS = {
+    "each-directory": f"--input paths={FOLDER}/a,{FOLDER}/b",
+    "host-report": f"--input path={FOLDER}",
+    "nightly": f"--input path={FOLDER}",
+}
 
 
 def test_the_run_stops_at_its_gate_and_survives_kill_9(reader: Reader) -> None:
@@ -159,7 +72,7 @@ def test_the_metrics_of_the_operator_are_those_that_the_engine_shows(reader: Rea
 def test_a_backup_of_a_running_engine_is_whole(reader: Reader) -> None:
     [block] = [block for block in fenced(GUIDE / "operate-the-engine.md") if block.label == "backup"]
 
-    reader.type(block, folder=reader.folder)
+    reader.run(reader.text(block), folder=reader.folder)
 
     with closing(sqlite3.connect(reader.folder / "backup.db")) as copy:
         runs = copy.execute("SELECT workflow, status FROM runs ORDER BY run").fetchall()
@@ -168,3 +81,23 @@ def test_a_backup_of_a_running_engine_is_whole(reader: Reader) -> None:
     assert (reader.folder / "backup-vault.key").read_bytes() == (
         reader.folder / "data/vault.key"
     ).read_bytes()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_runs_to_its_end_on_a_real_engine_and_agent(reader: Reader, path: Path) -> None:
+    name = path.stem
+    shown = reader.run(
+        f"mkdir -p {FOLDER}/a {FOLDER}/b",
+        "miractl workflow create examples/runbooks/host-report.yaml",  # What nightly runs.
+        f"miractl workflow create examples/runbooks/{name}.yaml",
+        f"miractl workflow run {name} --no-wait {INPUTS.get(name, '')}",
+    )
+    run = re.findall(r"\brun-[a-z0-9]{8,}", shown)[-1]
+
+    def ended() -> str:
+        for approval in json.loads(reader.run("miractl approval list -o json")):
+            reader.run(f"miractl approval approve {approval['id']} --yes")
+        execution = json.loads(reader.run(f"miractl execution get {run} -o json"))
+        return str(execution["status"]) if execution["finished_ms"] else ""
+
+    assert until(ended, within_s=30.0, what=f"the end of {name}") == "succeeded"
