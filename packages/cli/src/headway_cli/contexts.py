@@ -111,10 +111,13 @@ class Files:
     def tokens_of(self, name: str) -> Tokens | None:
         """The tokens of a context, or None."""
         item = _read(self.tokens).get(name)
-        if not isinstance(item, dict) or not isinstance(item.get("access_token"), str):
+        if not isinstance(item, dict):
             return None
-        known = Tokens.__dataclass_fields__
-        return Tokens(**{key: value for key, value in item.items() if key in known})
+        known = {key: value for key, value in item.items() if key in Tokens.__dataclass_fields__}
+        try:
+            return Tokens(**known)
+        except TypeError:  # A field is missing: an older or damaged file; one logs in again.
+            return None
 
     def keep_tokens(self, name: str, tokens: Tokens | None) -> None:
         """Write the tokens of a context; None forgets them.  Call it inside `locked`."""

@@ -7,6 +7,7 @@ Source: engine surface, section 8.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import click
 from headway_wire.errors import Broken, HeadwayError, Invalid, Problem
@@ -94,7 +95,7 @@ def _wanted_format(app: App, arguments: Sequence[str]) -> str:
     """The format that was asked for, even when the line was wrong before it was read that far."""
     if app.output != "table":
         return app.output
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in pairwise([*arguments, ""]):
         for format in ("json", "yaml"):
             if word in (f"-o{format}", f"--output={format}"):
                 return format

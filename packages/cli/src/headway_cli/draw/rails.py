@@ -11,6 +11,8 @@ from headway_cli.draw.look import FAINT, bar, elapsed, fitted, glyph, remark, st
 from headway_cli.draw.scene import FINAL, Scene
 from headway_cli.output import clean
 
+SHARE_MAX = 0.4
+"""Rails that would take more of the width than this are left out: their words matter more."""
 LANE = 2
 """Columns from one rail to the next."""
 BAR = 5
@@ -69,13 +71,17 @@ def rails(
     shown = listed[first:last]
     canvas = Canvas()
     top = 1 if first else 0
-    room = 1 + LANE * (1 + max((rail for row in listed for rail in (row.rail, *row.through)), default=0))
+    reach = 1 + LANE * (1 + max((rail for row in listed for rail in (row.rail, *row.through)), default=0))
+    room = reach if reach <= SHARE_MAX * width else 1 + LANE
     name = min(max((len(clean(row.step)) for row in listed), default=0), NAME_MAX, width // 4)
     what = min(
         max((len(clean(scene.nodes[row.step].what)) for row in listed), default=0), WHAT_MAX, width // 5
     )
     for n, row in enumerate(shown, top):
-        _rails(canvas, scene, n, row, now_ms)
+        if room == reach:
+            _rails(canvas, scene, n, row)
+        status = scene.standing(row.step)
+        canvas.text(n, _column(row.rail) if room == reach else 1, glyph(status, now_ms), style(status))
         _words(canvas, scene, n, row.step, room + 1, name, what, now_ms)
     if first:
         canvas.text(0, room + 1, f"… {first} before", FAINT)
@@ -84,7 +90,7 @@ def rails(
     return [cropped(line, width) for line in canvas.rendered()]
 
 
-def _rails(canvas: Canvas, scene: Scene, n: int, row: Row, now_ms: int) -> None:
+def _rails(canvas: Canvas, scene: Scene, n: int, row: Row) -> None:
     def colour(step: str) -> str:
         return style("completed") if scene.state(step).status in FINAL else FAINT
 
@@ -94,8 +100,6 @@ def _rails(canvas: Canvas, scene: Scene, n: int, row: Row, now_ms: int) -> None:
     for rail, holder in row.joins.items():
         canvas.line(n, _column(rail), UP, colour(holder))
         canvas.horizontal(n, _column(rail), here, colour(holder))
-    status = scene.standing(row.step)
-    canvas.text(n, here, glyph(status, now_ms), style(status))
 
 
 def _words(

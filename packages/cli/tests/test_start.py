@@ -1,0 +1,70 @@
+"""`miractl --help` answers at once: it imports nothing that costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+CALL = "import sys; sys.argv = {words!r}; from headway_cli.miractl import main; main()"
+COSTLY = {
+    "pydantic",
+    "grpc",
+    "httpx",
+    "fastapi",
+    "rich",
+    "asyncio",
+    "msgspec",
+    "yaml",
+    "ssl",
+    "http.client",
+    "rfc8785",
+}
+RATIO_MAX = 3.0
+TRIES = 7
+
+
+def _imported(*words: str) -> set[str]:
+    """The modules that a call imports, by what the interpreter itself says."""
+    code = CALL.format(words=["miractl", *words])
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2_000:]
+    lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
+    return {line.rpartition("|")[2].strip() for line in lines}
+
+
+def _fastest_s(code: str) -> float:
+    """The shortest of several runs: what else the machine does only ever adds to it."""
+
+    def once() -> float:
+        begin = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL, check=True)
+        return time.perf_counter() - begin
+
+    return min(once() for _ in range(TRIES))
+
+
+@pytest.mark.parametrize("words", [("--help",), ("-h",), ("--version",)])
+def test_help_imports_nothing_that_costs(words: tuple[str, ...]) -> None:
+    imported = _imported(*words)
+
+    assert "click" in imported, "the check looks at the right thing"
+    costly = {name for name in imported for bad in COSTLY if name == bad or name.startswith(f"{bad}.")}
+    assert not costly
+
+
+def test_help_of_a_command_draws_nothing_and_speaks_no_grpc() -> None:
+    imported = _imported("workflow", "run", "--help")
+
+    assert not imported & {"rich", "grpc", "asyncio", "msgspec", "pydantic", "httpx"}
+
+
+def test_help_costs_little_more_than_click_itself() -> None:
+    """A ratio, since machines differ.  Source: the budget of 300 ms, where click alone takes about 100."""
+    help_s = _fastest_s(CALL.format(words=["miractl", "--help"]))
+
+    assert help_s < RATIO_MAX * _fastest_s("import click")
