@@ -1,6 +1,4 @@
 """The errors an action may raise to say who must act.
-(`Unavailable` and its kinds, after which another attempt may succeed).  Any other exception fails the
-step too.
 `Refused` and its kinds: the caller.  `Unavailable` and its kinds: the world, so another attempt may succeed.
 Any other exception fails the step too.
 """
