@@ -6,7 +6,6 @@ one line in ``name.changed``.  All of them are in the folder that the environmen
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,11 @@ from mirastack_sdk.context import EngineContext
 from mirastack_sdk.enums import Permission
 from mirastack_sdk.serve import serve
 
+from tests.waiting import until_async
+
 FOLDER = "E2E_FOLDER"
 NAME = "E2E_NAME"
-PAUSE_S = 0.02
+WITHIN_S = 120.0
 
 agent = Agent(
     os.environ.get(NAME, "worker"), version="1.0.0", description="Reads and changes files, when it is let"
@@ -30,8 +31,7 @@ async def let_go(name: str) -> Path:
     """Say that work on `name` has begun, and wait until it may go on."""
     folder = Path(os.environ[FOLDER])
     (folder / f"{name}.began").touch()
-    while not (folder / f"{name}.go").exists():
-        await asyncio.sleep(PAUSE_S)
+    await until_async((folder / f"{name}.go").exists, within_s=WITHIN_S, what=f"leave to go on with {name}")
     return folder
 
 
