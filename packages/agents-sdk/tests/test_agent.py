@@ -234,6 +234,7 @@ def test_text_from_the_callback_link_becomes_the_parameters_type(
         ("text", "null", ["str", "null"]),
         ("text", None, ["NoneType", None]),
         ("whole", 5, ["int", 5]),
+        ("whole", 5.0, ["int", 5]),
         ("whole", "5", ["int", 5]),
         ("real", 2, ["float", 2.0]),
         ("flag", True, ["bool", True]),

@@ -186,7 +186,7 @@ def test_the_mock_engine_remembers_everything_it_was_asked() -> None:
         assert await engine.get_kpi("k3") is None
         with pytest.raises(Refused, match="there is no plugin gone; this mock knows metrics, echo"):
             await engine.call_plugin("gone", {})
-        with pytest.raises(Invalid, match="READ needs no approval"):
+        with pytest.raises(Invalid, match="READ needs none"):
             await engine.request_approval("May I look?", Permission.READ)
 
     run(use())

@@ -66,6 +66,8 @@ class JsonType:
         template yields; as text alone, "null" is how null was written.
         Raises: msgspec.ValidationError or msgspec.DecodeError.
         """
+        if isinstance(value, float) and self.name == "integer" and value.is_integer():
+            value = int(value)  # JSON knows one kind of number; what computes 5 may write 5.0.
         if not isinstance(value, str):
             return msgspec.convert(value, self.hint, str_keys=True)
         if as_text and self.optional and value == "null":

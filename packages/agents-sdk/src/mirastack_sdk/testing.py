@@ -144,7 +144,9 @@ class _Memory:
         request = messages.ApprovalRequest.decode(body)
         permission = Permission(WirePermission.of(request.required_permission).sdk)
         if permission is Permission.READ:
-            raise Invalid("READ needs no approval; ask for MODIFY or ADMIN", code="nothing_to_approve")
+            raise Invalid(
+                "an approval is asked for MODIFY or ADMIN; READ needs none", code="nothing_to_approve"
+            )
         self.approvals.append(AskedApproval(request.description, permission, request.context_json))
         return messages.ApprovalResponse(approved=self.approves, reviewer="test")
 

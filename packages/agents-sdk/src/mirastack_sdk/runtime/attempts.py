@@ -159,6 +159,8 @@ class Attempts:
         """Run the author's code; whatever it raises becomes a failed result with its message."""
         try:
             action = self._action(call)
+            if action is not None:
+                _only_this_action(call, action)
             request = self._request(call, action, stringified)
             if action is not None:
                 self._grants.spend(
@@ -228,6 +230,20 @@ class Attempts:
             context=call.context,
             deadline_ms=call.deadline_ms,
             engine_client=self._engine,
+        )
+
+
+def _only_this_action(call: link.Call, action: Action) -> None:
+    """Raises: Invalid when the parameters name another action than the one whose permission counts.
+
+    Many authors choose what they run by `params["action"]`, so it must not say anything else, unless the
+    action declares a parameter of that name, whose meaning is its author's.
+    """
+    named = call.params.get("action", action.id)
+    if named != action.id and not any(param.name == "action" for param in action.input_params):
+        raise Invalid(
+            f"{action.id} has no parameter 'action', and with {named!r} in it something else could run",
+            code="wrong_parameters",
         )
 
 
