@@ -124,7 +124,7 @@ class Assembly:
 
     async def open_store(self) -> Credentials | None:
         """The store, with a first tenant and admin; the credentials when these were just made."""
-        self._data_dir.mkdir(parents=True, exist_ok=True)
+        self._data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._store = await open_store(self._config.store.url)
         self._stack.push_async_callback(self._store.close)
         return await bootstrap(self._store, self._clock, default_slug=self._config.tenants.default_slug)
@@ -368,11 +368,12 @@ def _log_to_stdout() -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(logging.INFO)
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    for chatty in ("uvicorn", "watchfiles"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def reset_admin_key(config_path: Path | None, environ: Mapping[str, str]) -> str:
-    """A new API key for `admin`, as the block to print.  Raises Unavailable while an engine runs."""
+    """A new API key for `admin`, as the block to print.  Raises Conflict while an engine runs."""
 
     async def reset() -> Credentials:
         store = await open_store(load(config_path, environ).config.store.url)

@@ -293,3 +293,21 @@ def test_a_reader_that_stays_does_not_hold_up_the_writer(tmp_path: Path) -> None
 
     asyncio.run(life())
     opened(path)
+
+
+def test_only_its_owner_can_read_the_files_of_a_new_store(tmp_path: Path) -> None:
+    async def modes() -> dict[str, int]:
+        store = await SqliteStore.open(tmp_path / "private.db")
+        await store.put("/k", b"{}", now_ms=1)
+        found = {file.name: file.stat().st_mode & 0o777 for file in tmp_path.iterdir()}
+        await store.close()
+        return found
+
+    before = os.umask(0o022)
+    try:
+        found = asyncio.run(modes())
+    finally:
+        os.umask(before)
+
+    assert set(found) >= {"private.db", "private.db-wal"}
+    assert set(found.values()) == {0o600}

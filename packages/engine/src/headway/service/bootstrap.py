@@ -33,7 +33,7 @@ class Credentials:
         return "\n".join(
             [
                 "------------------------------------------------------------------------",
-                "First admin credentials. They are shown once and stored hashed only.",
+                "Admin credentials. They are shown this once and stored hashed only.",
                 "",
                 f"  user_id={self.user_id}",
                 f"  username={self.username}",

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import logging
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -247,6 +248,10 @@ def _cannot_lock(error: OSError, database: Path) -> HeadwayError:
 def connect_writer(path: Path, *, vfs: str | None) -> apsw.Connection:
     """The one connection that writes: durable at every commit, and checkpointed by its owner alone."""
     flags = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
+    if not vfs and not path.exists():
+        # Parameters and results lie in it in clear; SQLite gives the files beside it the same mode.
+        with suppress(OSError):  # Whatever is wrong with the place, SQLite says better.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
     connection = apsw.Connection(str(path), flags=flags, vfs=vfs)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     return connection
