@@ -177,7 +177,9 @@ def _decided(run: Run, event: e.Decided) -> None:
 def _dispatched(run: Run, event: e.Dispatched) -> None:
     state = run.states.get(event.step)
     grant = state.grant if isinstance(state, Granted) and state.grant.id == event.grant else None
-    tries = replace(_tries(run, event.step), attempt=event.attempt)
+    tries = _tries(run, event.step)
+    if tries.attempt != event.attempt:
+        tries = replace(tries, attempt=event.attempt)
     _set(
         run,
         event.step,
