@@ -139,6 +139,23 @@ def test_a_grant_is_checked_against_the_exact_values(
     run(scenario)
 
 
+def test_a_call_cannot_name_one_action_and_have_its_author_run_another(
+    small_engine: Engines, environment: Callable[..., None]
+) -> None:
+    """Many authors choose by `params["action"]`; the permission that counts is that of the named action."""
+
+    async def scenario() -> None:
+        plugin = Sample()
+        async with linked(small_engine, environment, plugin) as (_, end):
+            await end.send(calls=[a_call("sly", "echo", params={"n": 1, "action": "wipe"})])
+            error = (await end.result("sly")).error
+            assert (error.code, plugin.requests) == ("wrong_parameters", [])
+            await end.send(calls=[a_call("plain", "echo", params={"n": 1, "action": "echo"})])
+            assert (await end.result("plain")).ok
+
+    run(scenario)
+
+
 def test_a_broken_stream_loses_nothing_that_runs_or_has_run(
     small_engine: Engines, environment: Callable[..., None]
 ) -> None:

@@ -48,7 +48,13 @@ def a_grant(params: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 
 def check(
-    grant: Any, params: dict[str, Any], *, now_ms: int = NOW_MS, stringified: bool = False, **changes: Any
+    grant: Any,
+    params: dict[str, Any],
+    *,
+    now_ms: int = NOW_MS,
+    time_range: dict[str, Any] | None = None,
+    stringified: bool = False,
+    **changes: Any,
 ) -> list[str]:
     fields: dict[str, Any] = {
         "tenant": "t",
@@ -58,7 +64,8 @@ def check(
         "schema": seal.schema_digest([]),
         "permission": "MODIFY",
     }
-    return seal.verify(grant, **(fields | changes), params=params, now_ms=now_ms, stringified=stringified)
+    rest: dict[str, Any] = {"time_range": time_range, "stringified": stringified}
+    return seal.verify(grant, **(fields | changes), params=params, now_ms=now_ms, **rest)
 
 
 @given(params_of)
@@ -165,3 +172,15 @@ def test_a_schema_is_the_same_whatever_its_order_and_key_case() -> None:
 def test_a_number_that_canonical_json_cannot_hold_is_refused_with_advice() -> None:
     with pytest.raises(Invalid, match="as strings"):
         a_grant({"n": 2**60})
+
+
+SPAN = {"start_epoch_ms": 1, "end_epoch_ms": 2, "timezone": "UTC", "original_expression": "-1h..now"}
+
+
+@pytest.mark.parametrize("received", [None, SPAN | {"start_epoch_ms": 0}, SPAN | {"end_epoch_ms": 3}])
+def test_a_call_with_another_time_range_than_the_approved_one_does_not_pass(received: Any) -> None:
+    call = a_grant({})["call"] | {"time_range": SPAN}
+
+    assert check(seal.grant("g", call), {}, time_range=SPAN) == []
+    assert check(seal.grant("g", call), {}, time_range=received) == ["time_range: not what was approved"]
+    assert check(a_grant({}), {}, time_range=SPAN) == ["time_range: not what was approved"]

@@ -517,6 +517,53 @@ def test_an_attempt_is_not_delivered_again_to_a_plugin_that_changed() -> None:
     assert advance(run, c.Probed("a", 1, 1, "never_seen"), other) == []
 
 
+def test_a_change_that_nobody_saw_before_its_run_was_cancelled_is_not_sent_any_more() -> None:
+    run, _ = begun(chain(step("a", "change")))
+    approve(run)
+    advance(run, c.Cancel("ada"), world())
+
+    events = advance(run, c.Probed("a", 1, 1, "never_seen"), world())
+
+    assert kinds(events) == ["Failed", "Finished"]
+    assert run.status() == "cancelled"
+
+
+def test_a_change_that_nobody_saw_before_its_approval_ended_is_asked_again() -> None:
+    run = lost_change()
+
+    events = advance(run, c.Probed("a", 1, 1, "never_seen"), world(NOW_MS + 31 * 60_000))
+
+    assert kinds(events) == ["RetryScheduled", "Gated"]
+
+
+def test_an_idempotent_change_is_not_repeated_after_its_approval_ended() -> None:
+    run = lost_change("put")
+
+    assert advance(run, c.Wake(), world(NOW_MS + 31 * 60_000)) == []
+
+
+def test_a_call_that_no_approval_can_seal_fails_its_step_and_keeps_what_led_to_it() -> None:
+    put = Step("b", Act("p", "change", {"n": 2**60}))
+    run, _ = begun(chain(step("a"), put))
+
+    events = advance(run, c.Report("a", 1, 1, {"n": 2**60}), world())
+
+    assert kinds(events) == ["Completed", "Failed", "Ending", "Finished"]
+    assert of(events, e.Failed).failure.code == "not_sealable"
+
+
+def test_a_parameter_cannot_name_another_action_than_the_one_whose_permission_counts() -> None:
+    """Published agents choose what they run by the parameter "action"."""
+    sly = Plan("p", (Step("a", Act("p", "read", {"action": "raze"})),))
+    at = world(action=lambda t, p, a: Facts(1, "1", "s", reserved=("action",)))
+
+    _, events = begun(sly, at)
+
+    assert kinds(events) == ["Submitted", "Failed", "Ending", "Finished"]
+    _, events = begun(Plan("p", (Step("a", Act("p", "read", {"action": "read"})),)), at)
+    assert kinds(events) == ["Submitted", "Dispatched"]
+
+
 def test_an_attempt_still_at_work_goes_on() -> None:
     run = lost_change()
 

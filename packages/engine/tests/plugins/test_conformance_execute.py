@@ -16,6 +16,7 @@ from packages.engine.tests.plugins.peers import (
     UNKNOWN,
     Caller,
     GoPlugin,
+    b64,
     go_failure,
     go_info,
     go_success,
@@ -61,12 +62,32 @@ def test_parameters_travel_as_text_with_the_action_among_them_and_the_mode_twice
 def test_an_authors_own_parameter_called_action_keeps_its_value() -> None:
     async def scenario() -> None:
         async with box() as engine, GoPlugin() as plugin:
+            plugin.info = go_info("go_agent")
+            own = {"Name": "action", "Type": "string", "Required": False, "Description": "which"}
+            plugin.info["actions"][0]["input_params"] = b64([own])
             caller = await joined(engine, plugin)
 
             await engine.run("go_agent", "query", {"action": "mine"})
 
             assert plugin.executed[0]["params"]["action"] == "mine"
             assert plugin.executed[0]["action_id"] == "query"
+            await caller.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_parameter_called_action_that_nobody_declared_cannot_choose_what_runs() -> None:
+    """Authors of published agents read it to choose; a READ must not become a change by it."""
+
+    async def scenario() -> None:
+        async with box() as engine, GoPlugin() as plugin:
+            caller = await joined(engine, plugin)
+
+            run = await engine.run("go_agent", "query", {"query": "x", "action": "delete"})
+
+            assert (run.status(), plugin.executed) == ("failed", [])
+            failure = final(run).failure
+            assert failure is not None and failure.code == "wrong_parameters"
             await caller.close()
 
     asyncio.run(scenario())

@@ -52,7 +52,7 @@ def registry_of(*plugins: Declared) -> Registry:
 def test_facts_say_permission_version_schema_and_the_process_that_would_take_the_call() -> None:
     facts = registry_of(declared()).facts(ACME, "shop", "cancel")
 
-    assert facts == Facts(2, "1.0", "s2", True, 5_000, "", "i-0", "shop", "cancel")
+    assert facts == Facts(2, "1.0", "s2", True, 5_000, "", "i-0", "shop", "cancel", reserved=("action",))
 
 
 def test_a_plugin_that_is_not_registered_is_waited_for_and_one_of_another_tenant_does_not_exist() -> None:

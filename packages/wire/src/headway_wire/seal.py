@@ -41,6 +41,8 @@ SEALED_FIELDS = (
     "expires_ms",
 )
 
+SPAN_FIELDS = ("start_epoch_ms", "end_epoch_ms", "timezone", "original_expression")
+
 
 def sealed_call(
     *,
@@ -119,11 +121,13 @@ def verify(
     permission: str,
     params: Mapping[str, Any],
     now_ms: int,
+    time_range: Mapping[str, Any] | None = None,
     stringified: bool = False,
 ) -> list[str]:
     """What differs between a grant and the call it came with; an empty list lets the call pass.
 
-    `stringified` says that `params` came over the callback link: as text, with an injected `action`.
+    `time_range` is the one that came with the call, if any.  `stringified` says that `params` came over the
+    callback link: as text, with an injected `action`.
     Whether the grant was seen before is the caller's memory, not checked here.
     """
     if not isinstance(given, Mapping):
@@ -156,9 +160,19 @@ def verify(
         if call[name] != value
     ]
     differences += _param_differences(call["params"], params, stringified=stringified)
+    if _span(call.get("time_range")) != _span(time_range):
+        differences.append("time_range: not what was approved")
     if now_ms > call["expires_ms"] + CLOCK_SKEW_MS:
         differences.append(f"the grant expired {now_ms - call['expires_ms']} ms ago")
     return differences
+
+
+def _span(time_range: Any) -> tuple[Any, ...] | None:
+    """What a time range says; agents act on it rather than on parameters.  One of nothing is none."""
+    if not isinstance(time_range, Mapping):
+        return None
+    span = tuple(time_range.get(name) or None for name in SPAN_FIELDS)
+    return span if any(span) else None
 
 
 def _is_whole(value: Any) -> bool:

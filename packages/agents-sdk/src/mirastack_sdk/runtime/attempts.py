@@ -167,6 +167,7 @@ class Attempts:
                     call.grant,
                     action=action,
                     params=call.params,
+                    time_range=msgspec.structs.asdict(call.time_range) if call.time_range else None,
                     stringified=stringified,
                     now_ms=self._now_ms(),
                 )

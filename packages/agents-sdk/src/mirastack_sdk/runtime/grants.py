@@ -31,7 +31,14 @@ class Grants:
         self._expiry_of: dict[str, int] = {}
 
     def spend(
-        self, given: Any, *, action: Action, params: Mapping[str, Any], stringified: bool, now_ms: int
+        self,
+        given: Any,
+        *,
+        action: Action,
+        params: Mapping[str, Any],
+        time_range: Mapping[str, Any] | None,
+        stringified: bool,
+        now_ms: int,
     ) -> None:
         """Take the grant of a call that is about to run; READ needs none.
 
@@ -52,6 +59,7 @@ class Grants:
             permission=permission.name,
             params=params,
             now_ms=now_ms,
+            time_range=time_range,
             stringified=stringified,
         )
         if not differences and given["id"] in self._expiry_of:

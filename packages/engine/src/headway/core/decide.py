@@ -176,6 +176,18 @@ def _probed(progress: Progress, command: c.Probed) -> None:
     if (state.turn, state.tries.attempt) != (command.turn, command.attempt):
         return
     match command.verdict:
+        case "never_seen" if run.phase == "ending":
+            # Nothing begins any more, and what nobody has seen has not begun.
+            failure = e.Failure("never_sent", "its run ended before its plugin had seen it", False)
+            progress.fail(command.step, state.turn, command.attempt, failure)
+        case "never_seen" if state.deliveries <= LOSSES_MAX and _expired(state, now_ms):
+            failure = e.Failure("never_sent", "its approval ended before its plugin had seen it")
+            progress.emit(
+                e.RetryScheduled(
+                    command.step, state.turn, command.attempt, failure, now_ms, now_ms, lost=True
+                )
+            )
+            _wake_step(progress, command.step)
         case "never_seen" if state.deliveries <= LOSSES_MAX:
             _redeliver(progress, command.step, state, "its plugin has never seen it")
         case "never_seen":
@@ -191,9 +203,16 @@ def _probed(progress: Progress, command: c.Probed) -> None:
             pass  # Still running, as everyone believed.
 
 
+def _expired(state: Running | Unknown, now_ms: int) -> bool:
+    return state.grant is not None and now_ms > state.grant.expires_ms
+
+
 def _redeliver(progress: Progress, step: str, state: Running | Unknown, reason: str) -> None:
-    """Send the same attempt once more, unless the plugin is away or is not what was approved any more."""
+    """Send the same attempt once more, unless the plugin is away, is not what was approved any more, or
+    the approval has ended."""
     run, now_ms = progress.run, progress.world.now_ms
+    if _expired(state, now_ms):
+        return
     facts = progress.world.action(run.tenant, state.call.plugin, state.call.action)
     if not isinstance(facts, Facts) or facts.unavailable:
         return

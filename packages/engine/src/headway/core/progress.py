@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import deque
 
+from headway_wire.errors import Invalid
+
 from headway.core import events as e
 from headway.core.evolve import evolve
 from headway.core.gates import APPROVAL, sealed_form
@@ -252,6 +254,10 @@ class Progress:
             facts.idempotent,
             call.time_range,
         )
+        if usurped := [name for name in facts.reserved if call.params.get(name, call.action) != call.action]:
+            text = f"'{call.action}' has no parameter '{usurped[0]}', and with it another action could run"
+            self.fail(step, turn, tries.attempt, e.Failure("wrong_parameters", text, False))
+            return
         manual = Mode.MANUAL in (run.mode, world.mode) and call.plugin != WORKFLOW
         if facts.permission > Permission.READ or manual:
             text = facts.description or f"{call.action} by {call.plugin}"
@@ -300,7 +306,12 @@ class Progress:
     def _gate(self, step: str, turn: int, attempt: int, call: e.Call, text: str) -> None:
         run, now_ms = self.run, self.world.now_ms
         expires_ms = now_ms + self.world.approval_ttl_ms
-        digest = self.world.seal(sealed_form(run, step=step, turn=turn, call=call, expires_ms=expires_ms))
+        try:
+            digest = self.world.seal(sealed_form(run, step=step, turn=turn, call=call, expires_ms=expires_ms))
+        except Invalid as error:
+            # What has no canonical form cannot be approved; that is the step's failure, not the run's defect.
+            self.fail(step, turn, attempt, e.Failure(error.code, error.message, False))
+            return
         self.emit(e.Gated(step, turn, attempt, self.gate_id(), call, digest, text, expires_ms, now_ms))
 
     def gate_id(self) -> str:

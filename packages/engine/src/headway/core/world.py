@@ -17,6 +17,8 @@ class Facts:
     instance: the process that would take a call now; only that one can say later whether it ever saw it.
     plugin, action: the registered names when they were asked for by another spelling, else "" or the same.
     description: what its author says it does, for whoever has to approve it.
+    reserved: names of parameters that the link itself fills with the action's name, so that plugins may
+    choose by them what they run; no call may give them another value.
     """
 
     permission: int = 1
@@ -29,6 +31,7 @@ class Facts:
     plugin: str = ""
     action: str = ""
     description: str = ""
+    reserved: tuple[str, ...] = ()
 
 
 class CannotEvaluate(Exception):

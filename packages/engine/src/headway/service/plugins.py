@@ -17,6 +17,10 @@ from headway.service.registration import Declared, DeclaredAction
 EVERYWHERE = "*"
 """The tenant of plugins that live in the engine itself and serve every tenant."""
 
+ACTION = "action"
+"""The parameter that names the action on the callback link, and that authors read to choose what they run.
+Only an action that declares a parameter of this name takes it (plugin protocol, section 13, rule 1)."""
+
 Choices = tuple[tuple[Facts, Instance | None], ...]
 """The facts of one action by each process that would take a call; one without a process when none would."""
 
@@ -146,6 +150,7 @@ def _facts(
         plugin=plugin,
         action=action.id,
         description=action.description,
+        reserved=() if any(param.get("name") == ACTION for param in action.input_params) else (ACTION,),
     )
 
 
