@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import threading
 from pathlib import Path
 
 import pytest
 
 from packages.engine.tests.rest.boxes import Box
-from tests.cli.operators import Operator, Wire
+from tests.cli.operators import PATIENCE_S, Operator, Wire
 from tests.cli.runbooks import GREET, LOST, QUICK
 from tests.waiting import until
 
@@ -135,12 +137,30 @@ def test_watching_goes_on_after_the_connection_is_lost(admin: Operator, box: Box
         until(lambda: wire.refused, what="the watcher tries again")
         admin.run("approval", "approve", run["approvals"][0], "--yes")
         wire.mend()
-        rest, err = watching.communicate(timeout=30)
+        rest, err = _rest(watching)
 
     seen += [json.loads(line) for line in rest.splitlines()]
     assert watching.returncode == 0, err
     assert "trying again" in err
     assert seen == admin.run("execution", "logs", run["id"], "-o", "json").json
+
+
+def test_a_picture_says_that_the_engine_is_away_and_goes_on(
+    admin: Operator, box: Box, tmp_path: Path
+) -> None:
+    with Wire(box.port) as wire:
+        far = Operator(box, tmp_path / "far").log_in(url=f"http://127.0.0.1:{wire.port}")
+        run = admin.run("workflow", "run", "greet", "--input", "text=x", "-o", "json").json
+        with far.sit("execution", "watch", run["id"]) as terminal:
+            terminal.until("miractl approval approve")
+            wire.cut()
+            terminal.until("trying again")
+            wire.mend()
+            admin.run("approval", "approve", run["approvals"][0], "--yes")
+            assert terminal.end() == 0
+
+    last = terminal.text.rsplit("greet  ", 1)[1]
+    assert "succeeded" in last and "trying again" not in last
 
 
 def test_watching_goes_on_after_its_token_has_ended(admin: Operator, box: Box) -> None:
@@ -153,7 +173,7 @@ def test_watching_goes_on_after_its_token_has_ended(admin: Operator, box: Box) -
     admin.run("execution", "pause", id)
     admin.run("execution", "resume", id)
     admin.run("execution", "cancel", id, "--reason", "enough")
-    rest, err = watching.communicate(timeout=30)
+    rest, err = _rest(watching)
 
     assert watching.returncode == 6, err
     assert "trying again" not in err
@@ -169,7 +189,7 @@ def test_interrupting_ends_the_watching_and_not_the_execution(admin: Operator) -
     watching.stdout.readline()
 
     watching.send_signal(signal.SIGINT)
-    _, err = watching.communicate(timeout=30)
+    _, err = _rest(watching)
 
     assert watching.returncode == 130
     assert "Traceback" not in err
@@ -185,3 +205,14 @@ def test_a_reader_that_has_seen_enough_is_no_error(admin: Operator) -> None:
     assert "Traceback" not in listing.stderr.read()
     listing.wait(30)
     listing.stderr.close()
+
+
+def _rest(command: subprocess.Popen[str]) -> tuple[str, str]:
+    """What a command still says on both ways, until it ends; what was read ahead of a line is not lost."""
+    assert command.stdout is not None and command.stderr is not None
+    overdue = threading.Timer(PATIENCE_S, command.kill)
+    overdue.start()
+    with command, command.stdout as out, command.stderr as err:
+        said = out.read(), err.read()
+    overdue.cancel()
+    return said

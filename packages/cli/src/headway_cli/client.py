@@ -23,6 +23,8 @@ SILENCE_S = 45
 """A stream that is silent for this long is dead: the engine gives a sign of life every 15 seconds."""
 ANSWER_BYTES_MAX = 64 << 20
 LINE_BYTES_MAX = 32 << 20
+OPENED = "opened"
+"""The event that no engine sends: a stream has begun, even if there is nothing to tell yet."""
 PAGE = 500
 PREFIX = "/api/v1"
 
@@ -80,12 +82,13 @@ class Client:
         return self._parsed(text) if text else None
 
     def stream(self, where: str, *, token: str, after: str = "") -> Iterator[Told]:
-        """Server-sent events until the stream ends, from behind the event `after`.
+        """Server-sent events until the stream ends, from behind the event `after`; first of all OPENED.
 
         Raises as `call`, and Unavailable when the connection breaks or falls silent.
         """
         headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
         with self._answer("GET", where, None, token, None, headers, SILENCE_S) as response:
+            yield Told(OPENED, "", None)
             yield from _events(response)
 
     @contextmanager

@@ -9,11 +9,14 @@ from typing import Any
 
 from headway_wire.errors import HeadwayError, Unauthenticated, Unavailable, from_dict
 
+from headway_cli import client
 from headway_cli.client import path
 from headway_cli.session import Session
 
 AWAY_S_MAX = 300.0
 """How long an engine may be away before watching gives up."""
+RENEWALS_MAX = 3
+"""Tokens in a row that may end before anything was heard with them."""
 PAUSES_S = (0.2, 0.5, 1.0, 2.0)
 """Between tries; the last one repeats."""
 
@@ -45,16 +48,17 @@ def entries(session: Session, execution: str) -> Iterator[Entry | End | Away]:
     Raises what the engine refuses with, and Unavailable when it is away for longer than AWAY_S_MAX.
     """
     where = "/executions" + path(execution, "events")
-    after, tries, away_since = "", 0, 0.0
+    after, tries, renewals, away_since = "", 0, 0, 0.0
     while True:
         try:
             for told in session.stream(where, after=after):
-                if tries:
-                    yield Away("")
-                tries = 0
                 match told.event:
+                    case client.OPENED:
+                        if tries:
+                            yield Away("")
+                        tries = 0
                     case "entry":
-                        after = told.id
+                        after, renewals = told.id, 0
                         yield Entry(told.value)
                     case "end":
                         yield End(str(told.value["status"]))
@@ -66,8 +70,9 @@ def entries(session: Session, execution: str) -> Iterator[Entry | End | Away]:
             # The stream ended without an end: the engine stops.
             problem: HeadwayError = Unavailable("the engine stopped")
         except Unauthenticated as error:
-            if error.code != "token_invalid":
+            if error.code != "token_invalid" or renewals >= RENEWALS_MAX:
                 raise
+            renewals += 1
             session.renewed(session.token())
             continue
         except Unavailable as error:

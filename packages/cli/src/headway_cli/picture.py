@@ -49,7 +49,7 @@ def _heard(scene: Scene, heard: queue.Queue[News]) -> bool:
 
 def _text(console: Console, scene: Scene) -> Text:
     lines = frame(scene, width=console.width, height=console.height - ROWS_LEFT, now_ms=now_ms())
-    return Text("\n").join(_line(line) for line in lines)
+    return Text("\n", no_wrap=True, overflow="crop").join(_line(line) for line in lines)
 
 
 def _line(line: Line) -> Text:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 import click
-from headway_wire.errors import HeadwayError
+from headway_wire.errors import HeadwayError, Unavailable
 
 from headway_cli.app import App
 from headway_cli.client import path
@@ -41,7 +42,10 @@ def started(app: App, execution: dict[str, Any], *, wait: bool) -> None:
         # What was streamed may lie in the past, so the engine is asked before waiting ends.
         if not scene.rests and scene.phase != "paused":
             return False
-        return resting(session.call("GET", "/executions" + path(scene.id)))
+        try:
+            return resting(session.call("GET", "/executions" + path(scene.id)))
+        except Unavailable:  # The feed hears of that too, tries again, and says when the engine is back.
+            return False
 
     _conclude(app, execution["id"], _shown(app, execution, rests))
 
@@ -146,7 +150,16 @@ def _entry_lines(entry: dict[str, Any], begin_ms: int) -> Iterator[str]:
 
 
 def _look(app: App, scene: Scene) -> None:
-    """Ask what the open gates seal, once for each."""
+    """Ask for what the journal does not tell, once for each: what a gate seals, how many instances there are.
+
+    While the engine is away nothing is asked; the feed says when it is back.
+    """
+    if not scene.notice:
+        with suppress(Unavailable):
+            _ask(app, scene)
+
+
+def _ask(app: App, scene: Scene) -> None:
     for id in list(scene.open_gates):
         if id not in scene.approvals:
             scene.approvals[id] = app.session.call("GET", "/approvals" + path(id))
