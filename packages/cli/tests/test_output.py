@@ -4,7 +4,19 @@ from __future__ import annotations
 
 import click
 import pytest
-from headway_cli.output import ago, card, clean, clip, columns, duration, flat, now_ms, width
+from headway_cli.output import (
+    ago,
+    card,
+    clean,
+    clip,
+    columns,
+    document,
+    duration,
+    flat,
+    now_ms,
+    outline,
+    width,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +75,13 @@ def test_a_card_leaves_out_what_is_empty_and_indents_what_goes_on() -> None:
     lines = [click.unstyle(line) for line in card([("a", "1\n2"), ("empty", ""), ("long", "3")])]
 
     assert lines == ["a     1\n      2", "long  3"]
+
+
+def test_an_outline_keeps_small_things_on_a_line_and_a_document_does_not() -> None:
+    value = {"ports": [1, 2], "disk": {"mount": "/", "\x1b": [{"a": 1}]}}
+
+    assert outline(value) == ["ports: [1, 2]", "disk:", "  mount: /", '  "\\e":', "  - {a: 1}"]
+    assert document({"ports": [1, 2]}, "yaml").splitlines() == ["ports:", "- 1", "- 2"]
 
 
 def test_values_on_one_line_tell_texts_from_nothing() -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from headway_cli.output import clean, document, duration, flat, paint
+from headway_cli.output import clean, duration, flat, outline, paint
 
-OUTPUT_LINES_MAX = 24
+OUTPUT_LINES_MAX = 16
 """Of one output; the rest is in -o json."""
 
 
@@ -36,7 +36,7 @@ def outputs(execution: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(value, dict | list) or not value:
             yield f"{title}  {flat(value)}"
             continue
-        lines = clean(document(value, "yaml")).splitlines()
+        lines = outline(value)
         yield title
         yield from (f"  {line}" for line in lines[:OUTPUT_LINES_MAX])
         if len(lines) > OUTPUT_LINES_MAX:

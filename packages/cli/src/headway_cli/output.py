@@ -26,17 +26,31 @@ COLOURS = {
 """By status or permission."""
 
 GAP = "  "
+LINE_MAX = 110
+ROOM_MIN = 6
 
 
 def document(value: Any, format: str) -> str:
     """A value as JSON or YAML."""
     if format == "json":
         return json.dumps(value, indent=2, ensure_ascii=False)
+    return _yaml(value, flow=False)
+
+
+def outline(value: Any) -> list[str]:
+    """A value as indented lines, for reading: what is small stays on one line."""
+    return clean(_yaml(value, flow=None)).splitlines()
+
+
+def _yaml(value: Any, *, flow: bool | None) -> str:
     # Half of the time that a short command takes, so only for those who want it.
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    text = yaml.dump(value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=False)
+    room = min(screen_width(), LINE_MAX)
+    text = yaml.dump(
+        value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=room
+    )
     return str(text).removesuffix("...\n").rstrip("\n")
 
 
@@ -78,7 +92,7 @@ def columns(headers: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str
         return [click.style(empty, fg="bright_black")]
     widths = [max(width(row[n]) for row in [list(headers), *cells]) for n in range(len(headers))]
     before = sum(widths[:-1]) + len(GAP) * (len(headers) - 1)
-    room = max(screen_width() - before, 12)
+    room = max(screen_width() - before, ROOM_MIN)
     lines = [_row([click.style(name, bold=True) for name in headers], widths)]
     return lines + [_row([*row[:-1], clip(row[-1], room)], widths) for row in cells]
 

@@ -12,7 +12,7 @@ from headway_wire.errors import Broken, Conflict, Invalid
 from headway_cli.app import App
 from headway_cli.client import path
 from headway_cli.group import Group
-from headway_cli.output import ago, card, clean, columns, document, flat, paint
+from headway_cli.output import ago, card, clean, columns, document, flat, outline, paint
 
 OWN = "@"
 """How the name of what the engine does itself begins: a question of a runbook is a call of @approval.ask."""
@@ -164,7 +164,7 @@ def _approval(item: Mapping[str, Any]) -> list[str]:
         pairs.append(("decided", f"{ago(item['decided_ms'])} by {who}"))
         pairs.append(("comment", clean(item["comment"])))
     if item["context"] is not None:
-        pairs.append(("context", clean(document(item["context"], "yaml"))))
+        pairs.append(("context", "\n".join(outline(item["context"]))))
     if call:
         action = f"{clean(call['plugin'])}.{clean(call['action'])}"
         pairs.append(("call", f"{click.style(action, bold=True)}  version {clean(call['version'])}"))
