@@ -39,6 +39,15 @@ def test_no_mode_lets_a_change_pass_without_its_gate(mode: str, action: str) -> 
     assert run.status() == "waiting_approval"
 
 
+def test_a_run_rests_when_every_instance_of_its_for_each_waits_at_a_gate() -> None:
+    run, _ = begun(chain(step("a", "change", each=["x", "y"])))
+    assert run.status() == "waiting_approval"
+
+    approve(run)
+
+    assert run.status() == "running"
+
+
 def test_manual_mode_gates_reads_too() -> None:
     run, events = begun(chain(step("a")), mode="manual")
 

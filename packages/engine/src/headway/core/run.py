@@ -231,7 +231,10 @@ class Run:
                 return phase
 
     def _rests_at_gates(self) -> bool:
-        return bool(self.gates) and all(isinstance(self.states[step], AtGate) for step in self.active)
+        # A scattered step is active for its instances, and rests when all of them do.
+        return bool(self.gates) and all(
+            isinstance(self.states[step], AtGate | Spread) for step in self.active
+        )
 
     def step_status(self, step: str) -> str:
         """The status of a step; one that its run's end overtook is cancelled."""

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from headway.core import events as e
+from headway.core.gates import APPROVAL
 from headway.core.plan import WORKFLOW, Permission
 from headway.ports import JournalLine
 from headway.service.ledger import decode_events
@@ -77,7 +78,8 @@ def item(event: e.Event) -> Item:
 def _gate_item(event: e.Gated | e.Asked | e.Decided) -> Item:
     match event:
         case e.Gated(step, turn, attempt, gate, call):
-            text = f"{step}: {_target(call)} ({Permission(call.permission).name}) waits for approval {gate}"
+            asks = event.text if call.plugin == APPROVAL else _target(call)
+            text = f"{step}: {asks} ({Permission(call.permission).name}) waits for approval {gate}"
             return Item("gated", step, "gated", text, turn, attempt, gate)
         case e.Asked(step, gate, _, shown):
             return Item("asked", step, "", f"{step}: asks for approval {gate}: {shown}", approval=gate)
