@@ -37,7 +37,7 @@ def main() -> int:
     print(f"seed {asked.seed}, {asked.kills} kills, in {folder}", flush=True)
 
     book, fleet, told = run_campaign(folder, seed=asked.seed, kills=asked.kills)
-    findings = examine(fleet.engine.store, fleet.changes, book, told)
+    findings = examine(fleet, book, told)
 
     width = max(map(len, findings.facts))
     for name, text in findings.facts.items():

@@ -22,10 +22,14 @@ from headway.simulation.invariants import Broken, check_history
 
 from tests.programs import Client
 from tests.torture.book import Book
+from tests.torture.fleet import Fleet
 from tests.torture.people import read_changes
 
 FAILURES_EXPECTED = frozenset({"resolved_failed", "plugin_unavailable", "attempt_lost"})
 """Why a step may fail here: a person said so, or agents were away or killed too often in a row."""
+
+
+LOG_CHARACTERS_SHOWN = 1_500
 
 
 @dataclass
@@ -86,14 +90,30 @@ def told_by_engine(client: Client, book: Book) -> dict[str, Counter[str]]:
     return told
 
 
-def examine(store: Path, changes: Path, book: Book, told: dict[str, Counter[str]]) -> Findings:
+def examine(fleet: Fleet, book: Book, told: dict[str, Counter[str]]) -> Findings:
     """Everything that can be held against the engine."""
-    ledger = read_ledger(store)
-    lines = read_changes(changes)
-    violations = [*book.violations, *_histories(ledger), *_same_as_told(ledger, told)]
-    violations += [*_submissions(ledger, book), *_decisions(ledger, book), *_failures(ledger)]
-    violations += [*_lines(ledger, lines), *_completed_changes(ledger, lines), *_verdicts(lines, book)]
+    ledger = read_ledger(fleet.engine.store)
+    lines = read_changes(fleet.changes)
+    violations = [*book.violations, *_logs(fleet), *contradictions(ledger, lines, book, told)]
     return Findings(violations, _facts(ledger, lines, book))
+
+
+def contradictions(
+    ledger: Ledger, lines: list[dict[str, Any]], book: Book, told: dict[str, Counter[str]]
+) -> list[str]:
+    """What does not fit together between the journal, the agents' lines and what people were told."""
+    found = [*_histories(ledger), *_same_as_told(ledger, told)]
+    found += [*_submissions(ledger, book), *_decisions(ledger, book), *_failures(ledger)]
+    return [*found, *_lines(ledger, lines), *_completed_changes(ledger, lines), *_verdicts(lines, book)]
+
+
+def _logs(fleet: Fleet) -> Iterator[str]:
+    """A process that is killed says nothing, so whatever broke in a log broke by itself."""
+    for program in (fleet.engine, fleet.agent):
+        text = program.log.read_text(encoding="utf-8", errors="replace")
+        for line in text.splitlines():
+            if "Traceback" in line:
+                yield f"{program.log.name}: {line[:LOG_CHARACTERS_SHOWN]}"
 
 
 def _histories(ledger: Ledger) -> Iterator[str]:

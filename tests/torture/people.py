@@ -21,6 +21,9 @@ from tests.torture.work import RUNBOOKS, next_task
 WINDOW = 36
 """How many runs are open at once, as far as people can keep up."""
 
+LOOKS_AFTER_S = 12.0
+"""How long it may take until somebody looks at an unknown step: long enough for an engine to do it wrong."""
+
 PAUSE_S = 0.1
 TRY_AGAIN = (429, 500, 503, 504)
 
@@ -159,7 +162,7 @@ class Resolver(Person):
     ) -> None:
         super().__init__(name, client, book, seed=seed)
         self._changes, self._restart_agent = changes, restart_agent
-        self._first_seen: dict[tuple[str, str, int], int] = {}
+        self._first_seen: dict[tuple[str, str, int], tuple[int, float]] = {}
         self.impatient = False
         """Restart the agent rather than wait until somebody else kills it."""
 
@@ -186,7 +189,10 @@ class Resolver(Person):
     def _resolve(self, run: str, step: dict[str, Any]) -> None:
         place = (run, step["id"], step["attempt"])
         self.book.unknown_seen.add(place)
-        generation = self._first_seen.setdefault(place, self.book.generation)
+        soon_s = time.monotonic() + self.random.choice([0, LOOKS_AFTER_S]) * self.random.random()
+        generation, not_before_s = self._first_seen.setdefault(place, (self.book.generation, soon_s))
+        if time.monotonic() < not_before_s:
+            return
         if self._happened(place):
             verdict = "completed"
         elif generation < self.book.generation:
