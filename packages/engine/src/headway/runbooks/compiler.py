@@ -35,6 +35,8 @@ def _step(step: RunbookStep) -> Step:
         retry=step.retry,
         timeout_ms=step.timeout_ms,
         on_failure=step.on_error,
+        # What a child run does takes slots; its parent only waits, and must not hold one back from it.
+        slots=0 if isinstance(step.task, ChildRun) else 1,
     )
 
 

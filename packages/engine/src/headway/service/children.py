@@ -13,10 +13,9 @@ from contextlib import suppress
 
 from headway_wire.errors import HeadwayError, NotFound, Refused
 
-from headway.core.commands import Cancel
 from headway.core.plan import Json, Plan
 from headway.ports import Delivery, Reports, Result
-from headway.service.engine import Engine, child_result
+from headway.service.engine import ORPHANED, Engine, child_result
 
 Prepare = Callable[[str, str, dict[str, Json]], Awaitable[tuple[Plan, dict[str, Json]]]]
 """(tenant, workflow, params) to the plan and its checked inputs; raises a Refused."""
@@ -75,6 +74,7 @@ class ChildRuns:
                 parent=delivery.id,
                 depth=parent.depth + 1,
             )
+            await self._engine.end_orphan(child_run_id(delivery.id))  # Its parent may have ended meanwhile.
         except HeadwayError as error:
             retryable = not isinstance(error, Refused)
             self._reports.report([Result(delivery.id, None, (error.code, str(error), retryable))])
@@ -82,7 +82,7 @@ class ChildRuns:
     async def _cancel(self, attempt: str) -> None:
         assert self._engine is not None
         with suppress(Refused):  # It has ended, or never began: nothing is left to cancel.
-            await self._engine.command(child_run_id(attempt), Cancel("its parent run"))
+            await self._engine.command(child_run_id(attempt), ORPHANED)
 
     async def _look(self, delivery: Delivery) -> None:
         assert self._engine is not None and self._reports is not None

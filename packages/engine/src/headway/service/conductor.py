@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 import msgspec
-from headway_wire.errors import Broken, Conflict, HeadwayError, Unavailable
+from headway_wire.errors import Broken, Conflict, HeadwayError
 
 from headway.core import commands as c
 from headway.core import events as e
@@ -213,8 +213,10 @@ class Conductor:
         for step in run.active if whole else touched:
             self._wait(run, step)
         effects = owed(run, steps=acting)
+        gone: list[Stop] = []
         if run.phase in ("ending", "finished"):
-            effects += abandoned(run)
+            gone = abandoned(run)
+            effects += gone
             for gate in gates_before.values():
                 if gate.id not in run.decided:
                     head = pending.gates.get(gate.id) or self._old_gate_head(run, gate)
@@ -227,6 +229,10 @@ class Conductor:
                     pending.probes.append(self.delivery(run, step))
                 case Stop(attempt_id):
                     pending.stops.append(attempt_id)
+        if gone:
+            # A stop is sent before what this entry delivers: what nobody waits for must not leave after it.
+            ids = {stop.attempt_id for stop in gone}
+            pending.deliveries = [delivery for delivery in pending.deliveries if delivery.id not in ids]
         self._set_timer(loaded, wake_ms(run, None if whole else touched))
 
     def _wait(self, run: Run, step: str) -> None:
@@ -325,7 +331,7 @@ class Conductor:
             now_ms,
             wake_ms(run) if resting else 0,
             run.parent,
-            failure.message if failure else "",
+            _shown(failure.message) if failure else "",
             run.rejections,
         )
 
@@ -350,11 +356,12 @@ class Conductor:
                 self._forget(run.id)
             for done in pending.dones:
                 done(None)
-            self._on_change(run)
+            if not (run.phase == "finished" and loaded.in_flight):  # Its end is still on its way.
+                self._on_change(run)
         if deliveries:
             self._link.deliver(deliveries)
 
-    def fail(self, batch: list[Pending], error: Unavailable) -> list[str]:
+    def fail(self, batch: list[Pending], error: HeadwayError) -> list[str]:
         """Nothing of the batch was written: forget every run that went ahead of the journal.
 
         Returns the runs to load again, so that they go on from what is durable.
@@ -379,6 +386,12 @@ class Conductor:
             return
         for pool, used in loaded.run.in_use.items():
             self._in_use[pool] = self._in_use.get(pool, 0) - used
+
+    def let_wait(self, run_id: str) -> None:
+        """Give a run that has not begun back to the store, which knows whose turn it is."""
+        loaded = self.loaded.get(run_id)
+        if loaded is not None and not loaded.in_flight and loaded.run.status() == "queued":
+            self._forget(run_id)
 
     def forget_idle(self) -> int:
         """Drop from memory the runs that only wait for people; the store wakes them.  Returns how many."""
@@ -568,9 +581,14 @@ def _decided(head: GateHead, event: e.Decided) -> GateHead:
         head.expires_ms,
         event.at_ms,
         event.by,
-        event.comment,
+        _shown(event.comment),
         head.body,
     )
+
+
+def _shown(text: str) -> str:
+    """A text as lists show it: not every store can hold a NUL, and whoever wrote it may be a plugin."""
+    return text.replace("\0", "\ufffd")
 
 
 def _withdrawn(head: GateHead, now_ms: int) -> GateHead:

@@ -22,9 +22,9 @@ from headway.core import commands as c
 from headway.core.decide import advance
 from headway.core.events import Failure
 from headway.core.plan import WORKFLOW, Json, Mode, Plan
-from headway.core.run import Run, Running, parse_attempt_id
+from headway.core.run import Run, Running, Unknown, parse_attempt_id
 from headway.core.world import Facts, World
-from headway.ports import OPEN_STATUSES, Clock, Journal, Link, Result
+from headway.ports import OPEN_STATUSES, Clock, Entry, Journal, Link, Result
 from headway.service.codec import plan_digest, plan_from_json, plan_to_json
 from headway.service.conductor import Conductor, Pending
 from headway.service.ledger import fold
@@ -37,6 +37,8 @@ OUTPUT_BYTES_MAX = 1 << 20
 CLAIM_RUNS = 500
 PLANS_CACHED = 256
 CHANGES_MAX = 1_000
+
+ORPHANED = c.Cancel("its parent run")
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 
@@ -173,7 +175,8 @@ class Engine:
         now_ms = self.clock.now_ms()
         run_id = run_id or new_run_id(now_ms, os.urandom(5))
         digest, text = self._digest(plan)
-        hold = len(self._conductor.loaded) >= self._active_max
+        # Whoever waits for a child is in memory already: a child that waited for room could wait for ever.
+        hold = not parent and len(self._conductor.loaded) >= self._active_max
         command = c.Submit(run_id, tenant, digest, inputs, requester, mode, parent, depth, hold)
         asked, done = _ticket()
         unsent = None if digest in self._stored else text
@@ -206,11 +209,12 @@ class Engine:
         Raises NotFound, and whatever the core refuses with.
         """
         asked, done = _ticket()
-        if not self._conductor.command(run_id, command, done, now_ms=self.clock.now_ms()):
+        while not self._conductor.command(run_id, command, done, now_ms=self.clock.now_ms()):
             run = await self._load(run_id)
-            if not self._conductor.command(run_id, command, done, now_ms=self.clock.now_ms()):
+            if run.phase == "finished":
                 advance(run, command, self._world(run.tenant, self.clock.now_ms(), self._conductor.free))
                 return
+        self._conductor.let_wait(run_id)
         self._poke()
         await asked
 
@@ -355,11 +359,21 @@ class Engine:
                 await self._write_once()
 
     async def _write_once(self) -> None:
-        batch, entries = self._conductor.take(now_ms=self.clock.now_ms())
+        await self._write(*self._conductor.take(now_ms=self.clock.now_ms()))
+
+    async def _write(self, batch: list[Pending], entries: list[Entry]) -> None:
         try:
             accepted = await self.store.append(entries)
         except Unavailable as error:
             self._write_failed(batch, error)
+            return
+        except HeadwayError as error:
+            if len(batch) > 1:  # One of them cannot be stored: it must not take the others with it.
+                for pending, entry in zip(batch, entries, strict=True):
+                    await self._write([pending], [entry])
+                return
+            log.error("run %s: what was decided cannot be stored: %s", batch[0].loaded.run.id, error)
+            self._conductor.fail(batch, error)
             return
         self._conductor.settle(batch, accepted)
         if len(self._conductor.loaded) < self._active_max:
@@ -418,10 +432,40 @@ class Engine:
 
     async def _load_once(self, run_id: str) -> Run:
         run = await self._fold(run_id)
-        if self._conductor.adopt(run):
+        unwanted = run.phase != "finished" and await self._is_orphan(run)
+        if self._conductor.adopt(run) and run.status() != "queued":
             self._conductor.go_on(run_id, now_ms=self.clock.now_ms())
             self._poke()
+        if unwanted:
+            self._tell(run_id, ORPHANED, None)
+            self._poke()
         return run
+
+    async def end_orphan(self, run_id: str) -> None:
+        """Cancel a child run for which nobody waits any more."""
+        try:
+            if await self._is_orphan(await self.run(run_id)):
+                await self.command(run_id, ORPHANED)
+        except Conflict:
+            pass  # It has ended meanwhile.
+        except HeadwayError as error:
+            log.warning("whether anybody waits for run %s cannot be told: %s", run_id, error)
+
+    async def _is_orphan(self, run: Run) -> bool:
+        """Whether the attempt that a run was started by is over, or its run is.
+
+        A crash may come between the end of a parent and that of its children.
+        """
+        place = parse_attempt_id(run.parent)
+        if place is None:
+            return False
+        try:
+            parent = await self.run(place[0])
+        except NotFound:
+            return False
+        state = parent.states.get(place[1])
+        waits = isinstance(state, Running | Unknown) and (state.turn, state.tries.attempt) == place[2:]
+        return not waits or parent.phase in ("ending", "finished")
 
     async def _recover(self, now_ms: int) -> int:
         """Claim what an earlier life, or another engine, left open, and go on with it.
@@ -440,6 +484,9 @@ class Engine:
         ):
             resting += len(claimed)
         self._go_on(adopted)
+        for run_id in adopted:
+            if self._conductor.loaded[run_id].run.parent:
+                self._spawn(self.end_orphan(run_id))
         return len(adopted) + resting
 
     async def _adopt_all(self, runs: Sequence[str]) -> list[str]:
