@@ -101,3 +101,12 @@ def test_an_example_runs_to_its_end_on_a_real_engine_and_agent(reader: Reader, p
         return str(execution["status"]) if execution["finished_ms"] else ""
 
     assert until(ended, within_s=30.0, what=f"the end of {name}") == "succeeded"
+
+
+def test_waiting_for_a_run_ends_when_what_it_runs_waits_for_a_person(reader: Reader) -> None:
+    """The gate is the child's: without looking there, waiting for the parent would never end."""
+    shown = reader.run(f"miractl workflow run nightly {INPUTS['nightly']}")
+
+    child = re.search(r"'report' runs (run-\w+)", shown)
+    assert child is not None, shown
+    assert "miractl approval approve" in reader.run(f"miractl execution get {child[1]}")

@@ -54,6 +54,9 @@ def _needs(execution: Mapping[str, Any]) -> Iterator[str]:
             name = f"'{clean(step['id'])}'"
             command = f"miractl execution resolve {id} {name} completed|failed|retry"
             yield f"  Whether {name} happened is unknown: {command}"
+        if step.get("child") and step["status"] == "running":
+            name, child = f"'{clean(step['id'])}'", clean(step["child"])
+            yield f"  {name} runs {child}; what that needs: miractl execution get {child}"
     if execution["status"] == "paused":
         yield f"  It is paused: miractl execution resume {id}"
     yield f"  Watch it: miractl execution watch {id}"

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
 import click
-from headway_wire.errors import HeadwayError, Unavailable
+from headway_wire.errors import HeadwayError, NotFound, Unavailable
 
 from headway_cli.app import App
 from headway_cli.client import path
@@ -21,10 +22,15 @@ from headway_cli.failures import EXIT_FAILED_RUN
 from headway_cli.feed import Away, End, Entry, entries
 from headway_cli.outcome import outcome, outputs
 from headway_cli.output import clean, document, duration, line_of, paint
+from headway_cli.session import Session
 
 QUEUE_MAX = 1_000
+DEPTH_MAX = 5
 FRAME_S = 0.1
 """Between two frames of a picture."""
+
+CHILDREN_S = 2.0
+"""How often the executions that steps have started are looked at: their gates do not show in the parent."""
 
 News = Entry | End | Away | HeadwayError
 Stop = Callable[[Scene], bool]
@@ -38,12 +44,17 @@ def started(app: App, execution: dict[str, Any], *, wait: bool) -> None:
         return
     session = app.session
 
+    looked_s = time.monotonic()
+
     def rests(scene: Scene) -> bool:
         # What was streamed may lie in the past, so the engine is asked before waiting ends.
+        nonlocal looked_s
         if not scene.rests and scene.phase != "paused":
-            return False
+            if not scene.has_children or time.monotonic() - looked_s < CHILDREN_S:
+                return False
+            looked_s = time.monotonic()
         try:
-            return resting(session.call("GET", "/executions" + path(scene.id)))
+            return all_rest(session, session.call("GET", "/executions" + path(scene.id)))
         except Unavailable:  # The feed hears of that too, tries again, and says when the engine is back.
             return False
 
@@ -124,14 +135,24 @@ def taken(scene: Scene, news: News) -> bool:
 
 
 def _silently(scene: Scene, news: queue.Queue[News], stop: Stop) -> None:
-    while taken(scene, news.get()):
+    while True:
+        try:
+            if not taken(scene, news.get(timeout=CHILDREN_S)):
+                return
+        except queue.Empty:
+            pass  # Nothing was heard; what the steps have started may rest all the same.
         if news.empty() and stop(scene):
             return
 
 
 def _in_lines(scene: Scene, heard: queue.Queue[News], stop: Stop) -> None:
     while True:
-        news = heard.get()
+        try:
+            news = heard.get(timeout=CHILDREN_S)
+        except queue.Empty:
+            if stop(scene):
+                return
+            continue
         if isinstance(news, Entry):
             for line in _entry_lines(news.value, scene.submitted_ms):
                 click.echo(line)
@@ -178,6 +199,22 @@ def resting(execution: Mapping[str, Any]) -> bool:
     if execution["status"] == "paused":
         return begun.isdisjoint({"running"})
     return bool(begun) and begun <= RESTING
+
+
+def all_rest(session: Session, execution: Mapping[str, Any], *, depth: int = 0) -> bool:
+    """`resting`, where a step counts as resting too when the execution that it has started rests."""
+    if resting(execution):
+        return True
+    running = [step for step in execution["steps"] if step["status"] == "running"]
+    children = [step["child"] for step in running if step.get("child")]
+    others = {step["status"] for step in execution["steps"]} - FINAL - RESTING - {"pending", "running"}
+    if not children or len(children) != len(running) or others or depth >= DEPTH_MAX:
+        return False
+    try:
+        found = [session.call("GET", "/executions" + path(child)) for child in children]
+    except NotFound:
+        return False  # It is about to begin.
+    return all(all_rest(session, child, depth=depth + 1) for child in found)
 
 
 def _exit(status: str) -> None:

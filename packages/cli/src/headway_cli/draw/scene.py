@@ -116,6 +116,16 @@ class Scene:
         return bool(active) and all(state.status in RESTING for state in active)
 
     @property
+    def has_children(self) -> bool:
+        """Whether a step runs an execution of its own now."""
+        return any(
+            state.status == "running"
+            and origin(id) in self.nodes
+            and self.nodes[origin(id)].kind == "workflow"
+            for id, state in self.states.items()
+        )
+
+    @property
     def ended(self) -> bool:
         """Whether the execution is over."""
         return self.phase in ENDED

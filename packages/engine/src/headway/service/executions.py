@@ -17,6 +17,7 @@ from headway.core.plan import WORKFLOW, Act, Ask, Json, Permission, Step, origin
 from headway.core.run import Final, Ready, Run, Unknown
 from headway.ports import OPEN_STATUSES, JournalLine, RunHead
 from headway.service.access import Ability, Actor, require
+from headway.service.children import child_run_id
 from headway.service.engine import Engine
 from headway.service.trace import EntryView, StepTrace, entry, told, traces
 from headway.service.watch import IDLE_MS, Watch, changed_within
@@ -48,7 +49,7 @@ class ExecutionLine:
 
 @dataclass(frozen=True, slots=True)
 class StepView:
-    """A step of a run as people see it."""
+    """A step of a run as people see it.  `child`: the run that its latest attempt started, or ""."""
 
     id: str
     kind: str
@@ -66,6 +67,7 @@ class StepView:
     approval: str
     started_ms: int
     finished_ms: int
+    child: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,6 +302,9 @@ def _step(run: Run, id: str, trace: StepTrace) -> StepView:
         trace.approval,
         trace.started_ms,
         trace.finished_ms,
+        child_run_id(run.attempt_id(id, trace.turn, trace.attempt))
+        if kind == "workflow" and trace.attempt
+        else "",
     )
 
 
