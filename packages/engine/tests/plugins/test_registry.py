@@ -55,6 +55,20 @@ def test_facts_say_permission_version_schema_and_the_process_that_would_take_the
     assert facts == Facts(2, "1.0", "s2", True, 5_000, "", "i-0", "shop", "cancel", reserved=("action",))
 
 
+def test_facts_tell_what_a_process_of_another_version_offers() -> None:
+    registry = registry_of(declared())
+    asyncio.run(entered(registry, declared(version="2.0"), "i-2"))
+
+    for _ in range(3):
+        facts = registry.facts(ACME, "shop", "cancel")
+        assert isinstance(facts, Facts)
+        (other,) = facts.also
+        assert {(facts.version, facts.instance), (other.version, other.instance)} == {
+            ("1.0", "i-0"),
+            ("2.0", "i-2"),
+        }
+
+
 def test_a_plugin_that_is_not_registered_is_waited_for_and_one_of_another_tenant_does_not_exist() -> None:
     registry = registry_of(declared())
 

@@ -80,8 +80,8 @@ def parent_of(child: str) -> Plan:
     return compile(parse(text.encode()))
 
 
-async def begin(engine: Engine, plan: Plan, **more: str) -> str:
-    return await engine.submit(plan, {}, tenant="acme", requester="ada", **more)
+async def begin(engine: Engine, plan: Plan, run_id: str = "") -> str:
+    return await engine.submit(plan, {}, tenant="acme", requester="ada", run_id=run_id)
 
 
 async def child_ends(engine: Engine, parent: str) -> Run:

@@ -9,7 +9,7 @@ from headway_wire.errors import Conflict, Forbidden, Invalid, NotFound, Throttle
 
 from headway.core import commands as c
 from headway.core import events as e
-from headway.core.gates import APPROVAL, may_decide
+from headway.core.gates import APPROVAL, as_approved, may_decide
 from headway.core.plan import ATTEMPT_MS, Mode, Permission
 from headway.core.progress import INBOX_MESSAGES_MAX, LOSSES_MAX, Progress
 from headway.core.run import AtGate, Delayed, Final, Gate, Granted, Ready, Run, Running, Unknown
@@ -216,11 +216,8 @@ def _redeliver(progress: Progress, step: str, state: Running | Unknown, reason: 
     facts = progress.world.action(run.tenant, state.call.plugin, state.call.action)
     if not isinstance(facts, Facts) or facts.unavailable:
         return
-    if (facts.permission, facts.version, facts.schema) != (
-        state.call.permission,
-        state.call.version,
-        state.call.schema,
-    ):
+    facts = as_approved(facts, state.call)
+    if facts is None:
         return
     deadline_ms = now_ms + (run.spec(step).timeout_ms or facts.timeout_ms or ATTEMPT_MS)
     attempt = state.tries.attempt

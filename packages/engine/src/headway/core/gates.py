@@ -5,6 +5,7 @@ from __future__ import annotations
 from headway.core.events import Call
 from headway.core.plan import Json, Permission
 from headway.core.run import Run
+from headway.core.world import Facts
 
 APPROVAL = "@approval"
 """Reserved plugin name in the sealed form of an approval step, which calls nobody."""
@@ -18,6 +19,13 @@ def may_decide(role: str, permission: int) -> bool:
     Source: engine surface, section 4: engineers decide MODIFY, and READ in manual mode; admins ADMIN.
     """
     return _MAY_DECIDE.get(role, 0) >= permission > 0
+
+
+def as_approved(facts: Facts, call: Call) -> Facts | None:
+    """The facts of a process that offers exactly what `call` was approved for; None when there is none."""
+    wanted = (call.permission, call.version, call.schema)
+    choices = (facts, *facts.also)
+    return next((one for one in choices if (one.permission, one.version, one.schema) == wanted), None)
 
 
 def sealed_form(run: Run, *, step: str, turn: int, call: Call, expires_ms: int) -> dict[str, Json]:

@@ -12,7 +12,7 @@ from headway_wire.errors import Invalid
 
 from headway.core import events as e
 from headway.core.evolve import evolve
-from headway.core.gates import APPROVAL, sealed_form
+from headway.core.gates import APPROVAL, as_approved, sealed_form
 from headway.core.plan import (
     ATTEMPT_MS,
     EACH_ITEMS_MAX,
@@ -278,14 +278,13 @@ class Progress:
             return
         if facts.unavailable and world.now_ms <= grant.expires_ms:
             return  # The grant waits with the step; its expiry bounds the wait.
-        registered = (facts.permission, facts.version, facts.schema)
+        approved = as_approved(facts, call)
         form = sealed_form(run, step=step, turn=state.turn, call=call, expires_ms=grant.expires_ms)
-        same = registered == (call.permission, call.version, call.schema) and world.seal(form) == grant.digest
-        if not same or world.now_ms > grant.expires_ms:
+        if approved is None or world.seal(form) != grant.digest or world.now_ms > grant.expires_ms:
             # What was approved is not what would be done now, or no longer: a person looks again.
             self.offer(step, state.turn, state.tries, call)
         elif self._room(step):
-            self._dispatch(step, state.turn, state.tries.attempt, call, facts, grant)
+            self._dispatch(step, state.turn, state.tries.attempt, call, approved, grant)
 
     def _room(self, step: str) -> bool:
         spec = self.run.spec(step)

@@ -19,6 +19,7 @@ class Facts:
     description: what its author says it does, for whoever has to approve it.
     reserved: names of parameters that the link itself fills with the action's name, so that plugins may
     choose by them what they run; no call may give them another value.
+    also: what other processes of the plugin offer by this name, when that differs (two versions at once).
     """
 
     permission: int = 1
@@ -32,6 +33,7 @@ class Facts:
     action: str = ""
     description: str = ""
     reserved: tuple[str, ...] = ()
+    also: tuple[Facts, ...] = ()
 
 
 class CannotEvaluate(Exception):

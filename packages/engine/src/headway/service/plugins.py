@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import msgspec
 from headway_wire.codec import MESSAGE_BYTES_MAX, Dialect
@@ -121,7 +121,7 @@ def choices(plugin: Plugin, action: str) -> Choices | Failure:
         if own is not None and (instance.healthy or declared.type != "provider"):
             found.append((_facts(plugin.name, own, declared.version, instance.id), instance))
     if found:
-        return tuple(found)
+        return _with_others(found)
     known = known or _any_action(plugin.declared, action)
     if known is None:
         return _unknown_action(plugin, action)
@@ -129,6 +129,23 @@ def choices(plugin: Plugin, action: str) -> Choices | Failure:
         return ((_facts(plugin.name, known, plugin.declared.version, ""), None),)
     why = _why_unavailable(plugin)
     return ((_facts(plugin.name, known, plugin.declared.version, "", unavailable=why), None),)
+
+
+def _with_others(found: list[tuple[Facts, Instance | None]]) -> Choices:
+    """Each process's facts, with those of processes that offer something else by the same name."""
+    kinds: dict[tuple[int, str, str], Facts] = {}
+    for facts, _ in found:
+        kinds.setdefault((facts.permission, facts.version, facts.schema), facts)
+    if len(kinds) == 1:
+        return tuple(found)
+    return tuple(
+        (replace(facts, also=tuple(other for other in kinds.values() if _differs(other, facts))), instance)
+        for facts, instance in found
+    )
+
+
+def _differs(one: Facts, other: Facts) -> bool:
+    return (one.permission, one.version, one.schema) != (other.permission, other.version, other.schema)
 
 
 def _any_action(declared: Declared, action: str) -> DeclaredAction | None:
