@@ -5,6 +5,8 @@ Numbers are those of ARCHITECTURE.md.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from headway.core import commands as c
 from headway.core import events as e
@@ -177,6 +179,19 @@ def test_what_changed_since_the_approval_is_asked_again(change: str) -> None:
     events = advance(run, c.Wake(), world(now, action=lambda t, p, a: Facts(permission, version, schema)))
 
     assert kinds(events) == ["Gated"]
+
+
+def test_an_approved_call_goes_to_the_version_that_was_approved_while_another_one_runs_beside_it() -> None:
+    old, new = Facts(2, "1", "schema-1", instance="i1"), Facts(2, "2", "schema-1", instance="i2")
+    run, _ = begun(chain(step("a", "change")), world(action=lambda t, p, a: replace(old, also=(new,))))
+
+    events = advance(
+        run,
+        c.Decide(gate_of(run), True, "grace", "engineer"),
+        world(action=lambda t, p, a: replace(new, also=(old,))),
+    )
+
+    assert of(events, e.Dispatched).instance == "i1"
 
 
 def test_a_grant_waits_for_a_slot_and_is_then_spent() -> None:
