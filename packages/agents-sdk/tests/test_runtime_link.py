@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from headway_wire import link
 from mirastack_sdk.plugin import Plugin
 from mirastack_sdk.serve import serve_async
-from runtime_house import Engines, Sample, a_call, environment, grant, run, serving
+from runtime_house import Engines, Sample, a_call, environment, execute, grant, run, serving
 
 __all__ = ["environment"]  # a fixture
 
@@ -135,6 +136,26 @@ def test_a_grant_is_checked_against_the_exact_values(
                 calls=[a_call("good", "change", params={"n": 5}, grant=good)], acked=list(end.results)
             )
             assert plugin.changes == 1
+
+    run(scenario)
+
+
+def test_once_its_stream_is_open_a_process_takes_no_change_from_its_open_port(
+    small_engine: Engines, environment: Callable[..., None]
+) -> None:
+    """Anybody who reaches the port can make up a grant that is sound, and an attempt's id."""
+
+    async def scenario() -> None:
+        plugin = Sample()
+        async with linked(small_engine, environment, plugin) as (engine, end):
+            made_up = {"headway.grant": json.dumps(grant("change", {"n": 5}, plugin))}
+            answer = await execute(engine, "change", {"n": 5}, context=made_up)
+            assert (answer.success, plugin.changes) == (False, 0)
+            assert "over the stream" in answer.error
+            foul = await execute(engine, "echo", {"n": "foul"}, context={"headway.attempt": "fair"})
+            assert foul.success
+            await end.send(calls=[a_call("fair", "echo", params={"n": 5})])
+            assert (await end.result("fair")).output["values"] == {"n": 5}
 
     run(scenario)
 

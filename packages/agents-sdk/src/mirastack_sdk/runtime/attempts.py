@@ -68,6 +68,14 @@ class Attempts:
         self._all_acknowledged = asyncio.Event()
         self._all_acknowledged.set()
 
+    def stream_opened(self) -> None:
+        """The engine answered on the stream that this process opened: changes come over it alone from now on.
+
+        Whoever reaches our open port can choose an attempt's id too, so those of the callback link are kept
+        apart: a result from there must never pass for that of an attempt of the stream.
+        """
+        self._grants.only_by_stream = True
+
     @property
     def running(self) -> list[str]:
         """The ids of attempts in progress."""
@@ -93,6 +101,8 @@ class Attempts:
 
     async def run(self, call: link.Call, *, stringified: bool = False) -> link.Result:
         """The result of a call that waits for it; a call that comes again gets the result of the first."""
+        if stringified and self._grants.only_by_stream:
+            call = msgspec.structs.replace(call, id=f"callback:{call.id}")
         raw = self.result(call.id)
         if raw is None:
             task = self._running.get(call.id) or self.start(call, stringified=stringified)

@@ -22,13 +22,17 @@ GRANTS_MAX = 100_000  # remembered until they expire
 
 
 class Grants:
-    """What this plugin is, to compare grants with, and the grants that were spent here."""
+    """What this plugin is, to compare grants with, and the grants that were spent here.
+
+    only_by_stream: the engine has opened our stream once, so no change comes over the callback link any more.
+    """
 
     def __init__(self, description: Description, *, tenant_id: str, unsealed_allowed: bool) -> None:
         self._plugin = description.plugin
         self._tenant_id = tenant_id
         self._unsealed_allowed = unsealed_allowed
         self._expiry_of: dict[str, int] = {}
+        self.only_by_stream = False
 
     def spend(
         self,
@@ -47,6 +51,9 @@ class Grants:
         permission = governed(action)
         if permission is Governed.READ:
             return
+        if stringified and self.only_by_stream:
+            # A grant is no secret and proves nothing about who sent it; the stream does, for we opened it.
+            raise _refused(action, permission, ["it came to the open port; changes come over the stream"])
         if given is None and self._unsealed_allowed:
             return
         differences = seal.verify(
@@ -65,11 +72,7 @@ class Grants:
         if not differences and given["id"] in self._expiry_of:
             differences = ["the grant was used before"]
         if differences:
-            raise Forbidden(
-                f"{action.id} is a {permission.name} action and its grant does not let it run",
-                code="grant_refused",
-                problems=[Problem(difference) for difference in differences],
-            )
+            raise _refused(action, permission, differences)
         self._remember(given["id"], given["call"]["expires_ms"], now_ms)
 
     def _remember(self, grant_id: str, expires_ms: int, now_ms: int) -> None:
@@ -79,6 +82,14 @@ class Grants:
         if len(self._expiry_of) >= GRANTS_MAX:
             raise Throttled("too many grants are in force at once to tell new ones from used ones")
         self._expiry_of[grant_id] = expires_ms
+
+
+def _refused(action: Action, permission: Governed, differences: list[str]) -> Forbidden:
+    return Forbidden(
+        f"{action.id} is a {permission.name} action and its grant does not let it run",
+        code="grant_refused",
+        problems=[Problem(difference) for difference in differences],
+    )
 
 
 def governed(action: Action) -> Governed:

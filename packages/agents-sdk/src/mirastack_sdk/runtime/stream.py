@@ -82,6 +82,7 @@ class StreamLink:
             await stream.send(self._greeting(token, outbox))
             welcome = await self._welcome(stream)
             self._losses = 0
+            self._attempts.stream_opened()
             log.info("the stream to the engine is open")
             beat_s = (welcome.heartbeat_ms or BEAT_MS_DEFAULT) / 1000
             tasks = [
