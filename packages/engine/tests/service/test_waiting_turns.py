@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from headway.core import commands as c
 from headway.core.events import Failure
-from headway.core.plan import Act, Plan, Retry, Step
+from headway.core.plan import Act, Compute, Json, Plan, Retry, Step
 from headway.core.run import Granted, Ready, Run, Running
 from headway.core.world import Facts, World
 from headway.ports import Delivery
 from headway.service.conductor import Conductor
+from headway_wire.errors import Broken
 from headway_wire.seal import digest
 
 ROLE = "engineer"
@@ -24,6 +25,7 @@ class Desk:
     now_ms: int = 1_000_000
     away: bool = False
     sent: list[str] = field(default_factory=list)
+    evaluate: Callable[[Json, Mapping[str, Json]], Json] = lambda value, scope: value
 
     def __post_init__(self) -> None:
         self.conductor = Conductor(
@@ -31,7 +33,7 @@ class Desk:
         )
 
     def _world(self, tenant: str, now_ms: int, free: Callable[[str], int]) -> World:
-        return World(now_ms, lambda value, scope: value, digest, self._facts, free)
+        return World(now_ms, self.evaluate, digest, self._facts, free)
 
     def _facts(self, tenant: str, plugin: str, action: str) -> Facts:
         permission = 2 if action == "change" else 1
@@ -165,3 +167,20 @@ def test_a_retry_whose_timer_passed_by_in_a_pause_is_timed_anew() -> None:
     desk.tell("run-1", c.Resume("ada"))
 
     assert desk.conductor.next_ms() == 1_000_000 + 3_600_000
+
+
+def test_a_run_that_breaks_half_way_through_a_decision_gives_back_the_slots_it_had_and_no_more() -> None:
+    desk = Desk()
+    told: list[BaseException | None] = []
+
+    def broken(value: Json, scope: Mapping[str, Json]) -> Json:
+        raise ZeroDivisionError
+
+    desk.evaluate = broken
+    plan = Plan("p", (Step("a", Act("p", "read")), Step("b", Compute("{{ broken }}"))))
+    submit = c.Submit("run-1", "acme", "d", {}, "ada", "guided")
+
+    desk.conductor.submit(plan, submit, told.append, now_ms=desk.now_ms, text=None)
+
+    assert isinstance(told[0], Broken)
+    assert desk.conductor.free("default") == 1

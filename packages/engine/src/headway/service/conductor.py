@@ -119,7 +119,7 @@ class Conductor:
         self._apply(loaded, command, done, now_ms)
         pending = self._batch.get(command.run)
         if pending is None:
-            del self.loaded[command.run]
+            self.loaded.pop(command.run, None)
         else:
             pending.plan = (command.plan, text) if text else None
             pending.held = command.hold
@@ -151,6 +151,7 @@ class Conductor:
             log.exception(
                 "run %s broke on %s; it is folded anew when asked for", run.id, type(command).__name__
             )
+            run.in_use = use_before  # What was counted; the rest of it is thrown away.
             self._forget(run.id)
             if done is not None:
                 done(Broken(f"run '{run.id}' could not decide on {type(command).__name__}: {error}"))
