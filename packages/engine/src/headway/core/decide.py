@@ -216,12 +216,12 @@ def _redeliver(progress: Progress, step: str, state: Running | Unknown, reason: 
     facts = progress.world.action(run.tenant, state.call.plugin, state.call.action)
     if not isinstance(facts, Facts) or facts.unavailable:
         return
-    facts = as_approved(facts, state.call)
-    if facts is None:
+    approved = as_approved(facts, state.call)
+    if approved is None:
         return
-    deadline_ms = now_ms + (run.spec(step).timeout_ms or facts.timeout_ms or ATTEMPT_MS)
+    deadline_ms = now_ms + (run.spec(step).timeout_ms or approved.timeout_ms or ATTEMPT_MS)
     attempt = state.tries.attempt
-    progress.emit(e.Redelivered(step, state.turn, attempt, reason, deadline_ms, now_ms, 1, facts.instance))
+    progress.emit(e.Redelivered(step, state.turn, attempt, reason, deadline_ms, now_ms, 1, approved.instance))
 
 
 def _beat(progress: Progress, step: str, turn: int, attempt: int) -> None:
