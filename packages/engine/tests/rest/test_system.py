@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -9,11 +10,14 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import pytest
 from headway.api.rest.routes import routes
-from headway.api.rest.server import listen
+from headway.api.rest.server import RestServer, listen
+from headway.service.watch import Watch
+from headway.testing import open_engine
 from headway_wire.errors import Invalid, Unavailable
 
 from packages.engine.tests.rest.boxes import Box
@@ -157,3 +161,43 @@ def test_the_api_starts_without_the_heavy_libraries() -> None:
     found: Any = imported_by("headway.api.rest.app")
 
     assert not found & {"fastapi", "pydantic", "grpc", "asyncpg", "click", "rich"}
+
+
+def test_connections_that_stand_still_are_closed_and_others_are_not() -> None:
+    """There is a bound on connections: whoever holds them without a word would shut everybody out."""
+
+    async def slow_app(scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(0.8)
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def endless_app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for _ in range(200):
+            await send({"type": "http.response.body", "body": b"x" * 1_000_000, "more_body": True})
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await (slow_app if scope["path"] == "/slow" else endless_app)(scope, receive, send)
+
+    async def scenario() -> None:
+        async with open_engine() as engine, Watch(engine) as watch:
+            server = RestServer(app, host="127.0.0.1", port=0, watch=watch, patience_s=0.2)
+            async with server:
+                mute, mute_out = await asyncio.open_connection("127.0.0.1", server.port)
+                mute_out.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+                slow, slow_out = await asyncio.open_connection("127.0.0.1", server.port)
+                slow_out.write(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+                deaf = socket.create_connection(("127.0.0.1", server.port))
+                deaf.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+
+                async with asyncio.timeout(5):
+                    with suppress(ConnectionError):
+                        assert await mute.read() == b""
+                    assert (await slow.readline()).startswith(b"HTTP/1.1 200")
+                    while len(server._server.server_state.connections) > 1:
+                        await asyncio.sleep(0.05)
+                for out in (mute_out, slow_out):
+                    out.close()
+                deaf.close()
+
+    asyncio.run(scenario())

@@ -7,7 +7,7 @@ import errno
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Self
+from typing import Any, Self
 
 import uvicorn
 from headway_wire.errors import Invalid, Unavailable
@@ -17,6 +17,9 @@ from headway.service.watch import Watch
 
 CONNECTIONS_MAX = 1_000
 GRACE_S = 10
+PATIENCE_S = 10.0
+"""A connection that says nothing whole, or takes nothing that is sent to it, for so long is closed: there are
+only so many connections, and whoever merely holds them would shut everybody else out."""
 BACKLOG = 512
 
 
@@ -43,8 +46,11 @@ class RestServer:
     Raises Unavailable when the address is in use, Invalid when it cannot be listened on at all.
     """
 
-    def __init__(self, app: ASGIApp, *, host: str, port: int, watch: Watch) -> None:
+    def __init__(
+        self, app: ASGIApp, *, host: str, port: int, watch: Watch, patience_s: float = PATIENCE_S
+    ) -> None:
         self._socket = listen(host, port)
+        self._patience_s = patience_s
         self._watch = watch
         self._server = _Server(
             uvicorn.Config(
@@ -60,6 +66,7 @@ class RestServer:
             )
         )
         self._task: asyncio.Task[None] | None = None
+        self._sweeping: asyncio.Task[None] | None = None
 
     @property
     def port(self) -> int:
@@ -73,13 +80,43 @@ class RestServer:
         if self._task.done():
             ready.cancel()
             self._task.result()
+        self._sweeping = asyncio.create_task(self._sweep())
         return self
+
+    async def _sweep(self) -> None:
+        """Close what stands still: no request begun since the last look, or nothing taken since."""
+        before: dict[Any, object] = {}
+        while True:
+            await asyncio.sleep(self._patience_s)
+            still: dict[Any, object] = {}
+            for connection in list(self._server.server_state.connections):
+                state = _standing(connection)
+                if state is not None and before.get(connection) == state:
+                    connection.transport.abort()
+                elif state is not None:
+                    still[connection] = state
+            before = still
 
     async def __aexit__(self, *_: object) -> None:
         assert self._task is not None
         self._watch.close()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         self._server.should_exit = True
         await self._task
+
+
+def _standing(connection: Any) -> object:
+    """What stays the same while a connection stands still; None while it moves.
+
+    Shape: uvicorn's HTTP protocols, of which the request cycle, the flow and the transport are looked at.
+    """
+    cycle = connection.cycle
+    if cycle is None or cycle.response_complete:
+        return ("waits for a request", id(cycle))
+    if connection.flow is not None and connection.flow.write_paused:
+        return ("waits to be read", connection.transport.get_write_buffer_size())
+    return None
 
 
 def listen(host: str, port: int) -> socket.socket:
