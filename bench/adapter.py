@@ -36,7 +36,7 @@ DONE_MS = 300_000
 
 def run(main: Coroutine[None, None, None]) -> None:
     """Run a measuring program on the loop, and with the thread turns, that `headway up` uses."""
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.002)
     uvloop.run(main)
 
 

@@ -318,7 +318,7 @@ def run_engine(config_path: Path | None, environ: Mapping[str, str], *, watched:
     """Run an engine until SIGTERM or SIGINT.  Raises what `load` and `assemble` raise."""
     _log_to_stdout()
     # The threads of the store take short turns with the event loop; the default of 5 ms would be felt.
-    sys.setswitchinterval(0.0005)
+    sys.setswitchinterval(0.002)
     loaded = load(config_path, environ)
     for warning in loaded.warnings:
         log.warning("configuration: %s", warning)

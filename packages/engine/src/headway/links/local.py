@@ -35,7 +35,9 @@ class LocalLink:
     def __init__(
         self, functions: Mapping[tuple[str, str], Function], *, threads_max: int = THREADS_MAX
     ) -> None:
-        self._functions = dict(functions)
+        self._functions: dict[tuple[str, str], tuple[Function, bool]] = {}
+        for (plugin, action), function in functions.items():
+            self.add(plugin, action, function)
         self._threads_max = threads_max
         self._queue: deque[tuple[Delivery, Function]] = deque()
         self._results: deque[Result] = deque()
@@ -55,19 +57,20 @@ class LocalLink:
 
     def add(self, plugin: str, action: str, function: Function) -> None:
         """Offer one more action."""
-        self._functions[(plugin, action)] = function
+        self._functions[(plugin, action)] = function, inspect.iscoroutinefunction(function)
 
     def deliver(self, deliveries: Sequence[Delivery]) -> None:
         """Call the functions."""
         plain: list[tuple[Delivery, Function]] = []
         for delivery in deliveries:
-            function = self._functions.get((delivery.call.plugin, delivery.call.action))
-            if function is None:
+            found = self._functions.get((delivery.call.plugin, delivery.call.action))
+            if found is None:
                 text = f"'{delivery.call.plugin}' has no action '{delivery.call.action}' here"
                 self._reports.report([failure(delivery.id, "unknown_action", text, retryable=False)])
                 continue
             self._out.add(delivery.id)
-            if inspect.iscoroutinefunction(function):
+            function, is_async = found
+            if is_async:
                 task = self._loop.create_task(self._run(delivery, function))
                 self._tasks[delivery.id] = task
             else:
