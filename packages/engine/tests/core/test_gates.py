@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 from headway.core import commands as c
 from headway.core import events as e
-from headway.core.decide import advance
+from headway.core.decide import QUESTIONS_MAX, advance
 from headway.core.owed import Deliver, Probe, Stop, owed
 from headway.core.plan import Act, Ask, Plan, Retry, Step
 from headway.core.run import Granted, Run, Unknown
 from headway.core.world import Facts
-from headway_wire.errors import Conflict, Forbidden, Invalid, NotFound
+from headway_wire.errors import Conflict, Forbidden, Invalid, NotFound, Throttled
 
 from packages.engine.tests.core.worlds import NOW_MS, begun, chain, kinds, of, step, world
 
@@ -222,6 +222,15 @@ def test_a_running_attempt_may_ask_a_person_once_per_key() -> None:
 
     assert run.answers == {"apr-1-k": True}
     assert run.step_status("a") == "running"
+
+
+def test_a_run_can_have_only_so_many_questions_open_at_once() -> None:
+    run, _ = begun(chain(step("a")))
+    for number in range(QUESTIONS_MAX):
+        advance(run, c.AskPerson("a", f"q{number}", 2, "sure?", None, 60_000), world())
+
+    with pytest.raises(Throttled):
+        advance(run, c.AskPerson("a", "one more", 2, "sure?", None, 60_000), world())
 
 
 def test_an_approval_for_reading_is_refused() -> None:

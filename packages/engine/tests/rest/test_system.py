@@ -21,6 +21,7 @@ from headway.testing import open_engine
 from headway_wire.errors import Invalid, Unavailable
 
 from packages.engine.tests.rest.boxes import Box
+from tests.waiting import until_async
 
 
 def test_health_tells_the_components_and_needs_no_token(shared_box: Box) -> None:
@@ -167,7 +168,9 @@ def test_connections_that_stand_still_are_closed_and_others_are_not() -> None:
     """There is a bound on connections: whoever holds them without a word would shut everybody out."""
 
     async def slow_app(scope: Any, receive: Any, send: Any) -> None:
-        await asyncio.sleep(0.8)
+        done = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.8, done.set)
+        await done.wait()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
@@ -190,12 +193,14 @@ def test_connections_that_stand_still_are_closed_and_others_are_not() -> None:
                 deaf = socket.create_connection(("127.0.0.1", server.port))
                 deaf.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
 
+                async def one_left() -> bool:
+                    return len(server._server.server_state.connections) <= 1
+
                 async with asyncio.timeout(5):
                     with suppress(ConnectionError):
                         assert await mute.read() == b""
                     assert (await slow.readline()).startswith(b"HTTP/1.1 200")
-                    while len(server._server.server_state.connections) > 1:
-                        await asyncio.sleep(0.05)
+                    await until_async(one_left, what="the deaf one is closed")
                 for out in (mute_out, slow_out):
                     out.close()
                 deaf.close()

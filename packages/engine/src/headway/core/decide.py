@@ -18,6 +18,9 @@ from headway.core.world import Facts, World
 IGNORED_MAX = 100
 """Stale reports recorded per run; more of them are dropped without a trace."""
 
+QUESTIONS_MAX = 100
+"""Questions to people that may be open in one run; a plugin that asks without end is told to wait."""
+
 CHILD_DEPTH_MAX = 5
 """How deep runs may start runs (plugin protocol, section 14)."""
 
@@ -342,6 +345,8 @@ def _ask_person(progress: Progress, command: c.AskPerson) -> None:
         raise Conflict(f"step '{command.step}' is not running, so it cannot ask for an approval")
     if command.permission == Permission.READ:
         raise Invalid("an approval is asked for MODIFY or ADMIN; READ needs none")
+    if sum(gate.question for gate in run.gates.values()) >= QUESTIONS_MAX:
+        raise Throttled(f"{QUESTIONS_MAX} questions of this run wait for people already")
     progress.emit(
         e.Asked(
             command.step,
