@@ -322,6 +322,12 @@ def run_engine(config_path: Path | None, environ: Mapping[str, str], *, watched:
     loaded = load(config_path, environ)
     for warning in loaded.warnings:
         log.warning("configuration: %s", warning)
+    if loaded.config.grpc_addr.host in ("", "0.0.0.0", "::") and not loaded.config.plugins.token:
+        log.warning(
+            "plugins may register from any machine at %s: the protocol knows no identity. Set grpc_addr to "
+            "127.0.0.1, or plugins.token to a secret that every plugin sends",
+            loaded.config.grpc_addr,
+        )
     import uvloop  # Not on every platform; only a running engine needs it.
 
     uvloop.run(_run(loaded.config, environ, watched))

@@ -320,8 +320,9 @@ class Progress:
     def _dispatch(
         self, step: str, turn: int, attempt: int, call: e.Call, facts: Facts, grant: Grant | None
     ) -> None:
-        # The rule of the house: no change leaves without a grant for exactly this call.
-        assert grant is not None or call.permission == Permission.READ
+        if grant is None and call.permission > Permission.READ:
+            # The rule of the house, once more and whatever led here: raised, since -O removes assertions.
+            raise AssertionError(f"invariant 3: '{step}' would change something without a grant")
         spec, now_ms = self.run.spec(step), self.world.now_ms
         deadline_ms = now_ms + (spec.timeout_ms or facts.timeout_ms or ATTEMPT_MS)
         alive_ms = now_ms + spec.liveness_ms if spec.liveness_ms else 0

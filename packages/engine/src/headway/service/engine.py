@@ -387,13 +387,14 @@ class Engine:
 
     async def _reload(self, runs: list[str]) -> None:
         wait_s = 0.1
+        await asyncio.sleep(wait_s)
         for run_id in runs:
             while True:
-                await asyncio.sleep(wait_s)
                 try:
                     await self._load(run_id)
                     break
                 except Unavailable:
+                    await asyncio.sleep(wait_s)
                     wait_s = min(wait_s * 2, 5.0)
         for result in [r for r in self._unsettled.values() if r.id.partition("/")[0] in runs]:
             self._report(result, None)
