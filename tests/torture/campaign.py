@@ -165,7 +165,7 @@ def _drain(people: list[Person], fleet: Fleet, book: Book) -> None:
         time.sleep(0.2)
     for person in others:
         person.stop()
-    for one in book.open():
+    for one in book.open() if not any(person.broke for person in people) else []:
         book.violated(
             f"{one.task.key} ({one.run or 'never acknowledged'}) has not ended: {_state(fleet, one.run)}"
         )

@@ -20,7 +20,7 @@ from headway.service.codec import plan_from_json
 from headway.service.ledger import decode_events
 from headway.simulation.invariants import Broken, check_history
 
-from tests.programs import Client
+from tests.programs import Away, Client, Refusal
 from tests.torture.book import Book
 from tests.torture.fleet import Fleet
 from tests.torture.people import read_changes
@@ -84,9 +84,13 @@ def read_ledger(store: Path) -> Ledger:
 def told_by_engine(client: Client, book: Book) -> dict[str, Counter[str]]:
     """How often each event happened in each run, as the engine tells people."""
     told: dict[str, Counter[str]] = {}
-    for submission in book.submissions.values():
-        entries = client.all_of(f"/executions/{submission.run}/logs")
-        told[submission.run] = Counter(item["event"] for entry in entries for item in entry["items"])
+    for run in [one.run for one in book.submissions.values() if one.run]:
+        try:
+            entries = client.all_of(f"/executions/{run}/logs")
+        except (Away, Refusal) as error:
+            book.violated(f"{run}: its journal cannot be read: {error}")
+            continue
+        told[run] = Counter(item["event"] for entry in entries for item in entry["items"])
     return told
 
 
@@ -146,7 +150,7 @@ def _same_as_told(ledger: Ledger, told: dict[str, Counter[str]]) -> Iterator[str
 
 def _submissions(ledger: Ledger, book: Book) -> Iterator[str]:
     began = dict(ledger.of(e.Submitted))
-    wanted = {one.run: one.task for one in book.submissions.values()}
+    wanted = {one.run: one.task for one in book.submissions.values() if one.run}
     for run, task in wanted.items():
         if run not in began:
             yield f"{task.key} was acknowledged as {run}, which does not exist"

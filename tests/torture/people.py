@@ -25,6 +25,7 @@ LOOKS_AFTER_S = 12.0
 """How long it may take until somebody looks at an unknown step: long enough for an engine to do it wrong."""
 
 PAUSE_S = 0.1
+STOPPED_WITHIN_S = 60.0
 TRY_AGAIN = (429, 500, 503, 504)
 
 
@@ -36,18 +37,16 @@ class Person:
         self.random = random.Random(f"{seed}/{name}")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._live, name=name, daemon=True)
-        self.broke: BaseException | None = None
+        self.broke = False
 
     def start(self) -> None:
         """Begin."""
         self._thread.start()
 
     def stop(self) -> None:
-        """End after what is being done now.  Raises what the person broke on."""
+        """End after what is being done now."""
         self._stop.set()
-        self._thread.join(60)
-        if self.broke is not None:
-            raise self.broke
+        self._thread.join(STOPPED_WITHIN_S)
 
     def once(self) -> None:
         """One round."""
@@ -79,9 +78,9 @@ class Person:
                 self._stop.wait(PAUSE_S)
         except Away:
             pass  # Told to stop while the engine was away.
-        except BaseException as error:  # noqa: BLE001 - raised again by `stop`, in the thread that waits
-            self.broke = error
-            self.book.violated(f"{self.name} broke on {type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - whatever it is, it ends the campaign and is told
+            self.broke = True
+            self.book.violated(f"{self.name} gave up on {type(error).__name__}: {error}")
 
 
 class Submitter(Person):
