@@ -334,6 +334,8 @@ class Engine:
             log.warning("run %s cannot be read now: %s", run_id, error)
             if done is not None:
                 done(error)
+            if not self._stopping:
+                await self._reload([run_id])  # Results that were kept are applied when it can be read again.
             return
         except NotFound:
             log.warning("a report for run %s, which does not exist, was dropped", run_id)
@@ -493,8 +495,16 @@ class Engine:
     async def _adopt_all(self, runs: Sequence[str]) -> list[str]:
         histories = await self.store.load(runs) if runs else []
         plans = await self._plans_for([history.plan for history in histories])
-        folded = [fold(plans[history.plan], history.snapshot, history.entries) for history in histories]
-        return [run.id for run in folded if self._conductor.adopt(run)]
+        adopted: list[str] = []
+        for history in histories:
+            try:
+                run = fold(plans[history.plan], history.snapshot, history.entries)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one history, the others go on
+                log.error("run %s cannot be folded and is left as it is stored: %s", history.run, error)
+                continue
+            if self._conductor.adopt(run):
+                adopted.append(run.id)
+        return adopted
 
     def _go_on(self, runs: Sequence[str]) -> None:
         for run_id in runs:
