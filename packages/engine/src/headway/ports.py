@@ -6,11 +6,12 @@ Adapters live in `stores`, `links` and `workers`; `main.py` and `testing.py` put
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 from headway.core.events import Call
 from headway.core.plan import Json
+from headway.core.value import value
 
 OPEN_STATUSES = ("queued", "running", "waiting_approval", "paused", "ending")
 """Statuses of a run that is not over.  "queued": accepted, not begun, held by the store alone."""
@@ -19,7 +20,7 @@ OPEN_STATUSES = ("queued", "running", "waiting_approval", "paused", "ending")
 # The journal --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunHead:
     """One line about a run, for lists: a projection, written with the events that change it.
 
@@ -40,7 +41,7 @@ class RunHead:
     rejections: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class GateHead:
     """One line about a gate: a projection.
 
@@ -62,7 +63,7 @@ class GateHead:
     body: str = "{}"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """What one decision adds to one run: written whole or not at all.
 
@@ -87,7 +88,7 @@ class Entry:
     snapshot: bytes | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class History:
     """A run as stored: its latest snapshot (state after `snapshot_seq` events) and what came after.
 
@@ -101,7 +102,7 @@ class History:
     entries: list[tuple[int, bytes]] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class JournalLine:
     """One stored entry, as a reader of the ledger sees it.  `number` orders all entries of the store."""
 
@@ -189,7 +190,7 @@ class Journal(Protocol):
 # Records ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Record:
     """A stored document.  `version` counts from 1 and grows with each write."""
 
@@ -232,7 +233,7 @@ class Store(Journal, Records, Protocol):
 # Links --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delivery:
     """One attempt on its way to a plugin.  `id` is ``run/step/turn/attempt``.
 
@@ -274,7 +275,7 @@ class Reports(Protocol):
         """Signs of life."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Result:
     """What an attempt came to.  `error` is (code, message, retryable), None on success."""
 

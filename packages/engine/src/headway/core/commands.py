@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from headway.core.events import Failure, Message
 from headway.core.plan import Json
+from headway.core.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Submit:
     """Accept the run, and begin it unless it is to `hold`: then its first Wake begins it.
 
@@ -26,7 +27,7 @@ class Submit:
     hold: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Report:
     """An attempt's result: success when `failure` is None.
 
@@ -45,7 +46,7 @@ class Report:
     complete: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Lose:
     """Nobody can report this attempt any more: its plugin or the connection to it is gone."""
 
@@ -55,7 +56,7 @@ class Lose:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Probed:
     """A plugin that lived through the loss says what it knows: `never_seen` or `running`."""
 
@@ -65,14 +66,14 @@ class Probed:
     verdict: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Beat:
     step: str
     turn: int
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decide:
     """A person decides a gate.  `role` is operator, engineer or admin."""
 
@@ -83,7 +84,7 @@ class Decide:
     comment: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AskPerson:
     """A running attempt asks for an approval of its own; `key` makes asking twice harmless."""
 
@@ -95,7 +96,7 @@ class AskPerson:
     ttl_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resolve:
     """A person says what became of an unknown change: completed, failed, or retry (behind a new gate)."""
 
@@ -106,7 +107,7 @@ class Resolve:
     output: Json = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Send:
     """A message from outside for a message-driven step."""
 
@@ -114,23 +115,23 @@ class Send:
     message: Message
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Pause:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resume:
     by: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Cancel:
     by: str
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Wake:
     """The world has changed: a slot is free, a plugin is back, or time has passed.
 

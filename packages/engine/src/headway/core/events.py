@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from headway.core.plan import Json
+from headway.core.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failure:
     """Why an attempt or a run did not succeed.  `code` is stable; see docs/reference/errors."""
 
@@ -16,7 +17,7 @@ class Failure:
     retryable: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Call:
     """A resolved call: what would be done, exactly.
 
@@ -34,7 +35,7 @@ class Call:
     time_range: dict[str, Json] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """What travels on a route."""
 
@@ -47,7 +48,7 @@ class Message:
 # The run ------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Submitted:
     """A run exists.  `plan` is the digest of its plan; `parent` the attempt that started it, or ""."""
 
@@ -64,19 +65,19 @@ class Submitted:
     deadline_ms: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Paused:
     by: str
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Resumed:
     by: str
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ending:
     """Nothing new begins; the run waits for changes in flight and then ends with `status`."""
 
@@ -86,7 +87,7 @@ class Ending:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finished:
     """The last event of a run.  Steps that are not final yet are cancelled by it."""
 
@@ -99,7 +100,7 @@ class Finished:
 # Steps --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Queued:
     """A turn may be dispatched as soon as `reason` no longer holds; given up at `until_ms` unless 0."""
 
@@ -111,7 +112,7 @@ class Queued:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Gated:
     """A person must decide before this exact call is dispatched.  `digest` seals `call`."""
 
@@ -126,7 +127,7 @@ class Gated:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asked:
     """A running attempt asks a person (RequestApproval)."""
 
@@ -139,7 +140,7 @@ class Asked:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Decided:
     """A gate was decided: approved, rejected or expired.  `grant` is set when a call may follow."""
 
@@ -152,7 +153,7 @@ class Decided:
     grant: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Dispatched:
     """Intent: this attempt is about to be delivered to `instance`, a process of the plugin.
 
@@ -170,7 +171,7 @@ class Dispatched:
     instance: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Redelivered:
     """The attempt is out again: `again` is 1 when it is delivered once more (it was never seen, or
     repeating it is harmless), 0 when its plugin still works on it."""
@@ -185,7 +186,7 @@ class Redelivered:
     instance: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Beaten:
     """A sign of life from the current attempt."""
 
@@ -195,7 +196,7 @@ class Beaten:
     alive_until_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RetryScheduled:
     """The attempt failed or was lost; another follows at `until_ms`."""
 
@@ -208,7 +209,7 @@ class RetryScheduled:
     lost: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Lost:
     """A change may or may not have happened: the step is now *unknown*."""
 
@@ -219,7 +220,7 @@ class Lost:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Completed:
     """The step is done."""
 
@@ -231,7 +232,7 @@ class Completed:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TurnCompleted:
     """One turn of a message-driven step is done; `state` is what it keeps for the next one."""
 
@@ -242,7 +243,7 @@ class TurnCompleted:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Failed:
     """The step's last attempt failed; `status` is failed, partial or skipped, as its policy says."""
 
@@ -255,14 +256,14 @@ class Failed:
     by: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Skipped:
     step: str
     reason: str
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Rejected:
     """The step's gate was rejected, or expired: the call never happened."""
 
@@ -272,7 +273,7 @@ class Rejected:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Scattered:
     """The step stands for one instance per item from now on."""
 
@@ -281,7 +282,7 @@ class Scattered:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Gathered:
     """All instances of a scattered step are final; `output` lists theirs in order."""
 
@@ -291,7 +292,7 @@ class Gathered:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delivered:
     """A message reached the inbox of `step`."""
 
@@ -300,7 +301,7 @@ class Delivered:
     at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ignored:
     """A late, doubled or stale report; recorded, and without effect."""
 

@@ -6,30 +6,30 @@ It may ask too much, never too little.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from headway.core.plan import Permission
 from headway.core.run import AtGate, Delayed, Granted, Ready, Run, Running, State, Unknown
+from headway.core.value import value
 
 STOPPING = frozenset({"attempt_timeout", "attempt_silent"})
 """Failures after which the plugin may still be at work, and is asked to stop."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deliver:
     """Send the current attempt of `step` to its plugin."""
 
     step: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Probe:
     """Find out what became of the current attempt of `step`."""
 
     step: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Stop:
     """Ask a plugin to abandon an attempt that nobody waits for any more."""
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 from headway.core.events import Call, Ending, Failure, Finished, Message
 from headway.core.plan import Json, Permission, Plan, Step, origin
+from headway.core.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Tries:
     """Which attempt of a turn this is, and how many before it failed or were lost."""
 
@@ -22,7 +23,7 @@ class Tries:
     losses: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Grant:
     """The single-use permission for one exact call."""
 
@@ -31,7 +32,7 @@ class Grant:
     expires_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Ready:
     """May be dispatched once `reason` no longer holds."""
 
@@ -43,7 +44,7 @@ class Ready:
     status = "queued"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AtGate:
     turn: int
     tries: Tries
@@ -52,7 +53,7 @@ class AtGate:
     status = "gated"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Granted:
     """Approved, and not dispatched yet."""
 
@@ -63,7 +64,7 @@ class Granted:
     status = "queued"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delayed:
     """The last attempt failed or was lost; the next one starts at `until_ms`."""
 
@@ -74,7 +75,7 @@ class Delayed:
     status = "retry_wait"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Running:
     """Dispatched, and not reported.  `deliveries` counts how often the attempt was sent."""
 
@@ -90,7 +91,7 @@ class Running:
     status = "running"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Unknown:
     """A change that may or may not have happened.  It may still be at work, so it keeps its slot,
     and it may still report."""
@@ -105,7 +106,7 @@ class Unknown:
     status = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Spread:
     """Stands for its instances, of which `left` are not final."""
 
@@ -114,7 +115,7 @@ class Spread:
     status = "running"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Idle:
     """A message-driven step between two turns."""
 
@@ -122,7 +123,7 @@ class Idle:
     status = "ready"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Final:
     """completed, partial, skipped, rejected or failed."""
 
@@ -136,7 +137,7 @@ class Final:
 State = Ready | AtGate | Granted | Delayed | Running | Unknown | Spread | Idle | Final
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Gate:
     """An open gate.  A *question* was raised by a running attempt and dispatches nothing."""
 

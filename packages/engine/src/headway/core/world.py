@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from headway.core.events import Failure
 from headway.core.plan import Json, Mode
+from headway.core.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Facts:
     """What is registered about an action.
 
@@ -40,7 +40,7 @@ class CannotEvaluate(Exception):
     """A template has no value in this scope; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class World:
     """Everything a decision may know beside the run.
 
