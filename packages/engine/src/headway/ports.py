@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import field
 from typing import Protocol
 
-from headway.core.events import Call
+from headway.core.events import Call, Emission, Message
 from headway.core.plan import Json
 from headway.core.value import value
 
@@ -240,6 +240,10 @@ class Delivery:
     grant: {"id","digest","call"} for a gated call, else None.
     instance: the process of the plugin that the journal names for this attempt, or "".  Only that one
     may take it, and only that one may answer a probe with "never_seen".
+    message, memory, ledger: for a turn of a message-driven step: the message it is about, what its agent
+    kept after its last turn, and what the ledger says about the step: run_id, step_id, attempt_id, attempt,
+    idempotency_key, deadline_ms, heartbeat_deadline_ms and, for steps made at run time, graph_revision,
+    template_id, region_id (bundle contract, sections 5.2 and 11.1); None when it is in no ledger.
     """
 
     id: str
@@ -254,6 +258,9 @@ class Delivery:
     deadline_ms: int
     grant: dict[str, Json] | None = None
     instance: str = ""
+    message: Message | None = None
+    memory: Json = None
+    ledger: dict[str, Json] | None = None
 
 
 class Reports(Protocol):
@@ -274,18 +281,26 @@ class Reports(Protocol):
     def beat(self, attempts: Sequence[str]) -> None:
         """Signs of life."""
 
+    def note(self, attempt: str, kind: str, payload: Json) -> None:
+        """A running attempt says something that belongs into the journal; a sign of life, too."""
+
 
 @value
 class Result:
-    """What an attempt came to.  `error` is (code, message, retryable), None on success."""
+    """What an attempt came to.  `error` is (code, message, retryable), None on success.
+
+    The rest is for message-driven steps; see `core.commands.Report`.
+    """
 
     id: str
     output: Json = None
     error: tuple[str, str, bool] | None = None
     logs: tuple[str, ...] = ()
-    emits: tuple[tuple[str, Json], ...] = ()
+    emits: tuple[Emission, ...] = ()
+    notes: tuple[tuple[str, Json], ...] = ()
     state: Json = None
-    complete: bool = False
+    done: tuple[Json, ...] = ()
+    answer: tuple[Json, ...] = ()
     duration_ms: int = 0
 
 

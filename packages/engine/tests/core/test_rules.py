@@ -371,7 +371,15 @@ def test_each_message_is_a_turn_in_order_and_state_stays_between_turns() -> None
     assert run.states["in"].call.params == {"n": 1}  # type: ignore[union-attr]
 
     events = advance(
-        run, c.Report("in", 1, 1, emits=(("item", 1), ("item", 2), ("other", 3)), state={"n": 1}), world()
+        run,
+        c.Report(
+            "in",
+            1,
+            1,
+            emits=(e.Emission("item", 1), e.Emission("item", 2), e.Emission("other", 3)),
+            state={"n": 1},
+        ),
+        world(),
     )
 
     assert kinds(events) == ["TurnCompleted", "Delivered", "Delivered", "Dispatched", "Dispatched"]
@@ -383,7 +391,7 @@ def test_each_message_is_a_turn_in_order_and_state_stays_between_turns() -> None
 def test_a_message_step_ends_when_all_who_could_write_to_it_have_ended() -> None:
     run, _ = begun(stream())
     advance(run, c.Send("in", e.Message("m", "init", {})), world())
-    advance(run, c.Report("in", 1, 1, emits=(("item", 1),), complete=True), world())
+    advance(run, c.Report("in", 1, 1, emits=(e.Emission("item", 1),), done=(None,)), world())
 
     advance(run, c.Report("work", 1, 1, state={"seen": 1}), world())
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from headway.core.events import Call
+from headway.core.events import Call, Emission
 from headway.links.local import LocalLink
 from headway.links.router import Router
 from headway.ports import Delivery, Result
@@ -78,7 +78,7 @@ def test_plain_and_async_functions_give_outputs_and_raise_failures() -> None:
         ("p", "fails"): fails,
         ("p", "away"): away,
         ("p", "error"): lambda params: {"error": "said so"},
-        ("p", "emits"): lambda params: Result("", {"ok": 1}, emits=(("kind", 1),), complete=True),
+        ("p", "emits"): lambda params: Result("", {"ok": 1}, emits=(Emission("kind", 1),), done=(1,)),
     }
     asked = [delivery("p", action, number, n=1) for number, (_, action) in enumerate(functions)]
     asked.append(delivery("p", "missing", 99))
@@ -90,7 +90,7 @@ def test_plain_and_async_functions_give_outputs_and_raise_failures() -> None:
     assert found["2"].error == ("action_failed", "ValueError: no good", True)
     assert found["3"].error == ("backend_away", "try later", True)
     assert found["4"].error == ("plugin_error", "said so", True)
-    assert found["5"].emits == (("kind", 1),) and found["5"].complete and found["5"].error is None
+    assert found["5"].emits == (Emission("kind", 1),) and found["5"].done and found["5"].error is None
     assert found["99"].error is not None and found["99"].error[0] == "unknown_action"
 
 

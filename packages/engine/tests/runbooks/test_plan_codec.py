@@ -9,15 +9,23 @@ import pytest
 from headway.core.plan import (
     Act,
     Ask,
+    Collect,
     Compute,
     Edge,
+    Ends,
+    Job,
+    Limits,
     Mode,
     OnFailure,
     Permission,
     Plan,
+    Region,
+    Relay,
+    Restart,
     Retry,
     Route,
     Rule,
+    Sense,
     Step,
     Trigger,
 )
@@ -51,6 +59,20 @@ WORKS = st.one_of(
     ),
     st.builds(Ask, text=WORDS, permission=st.sampled_from(Permission)),
     st.builds(Compute, value=JSON),
+    st.builds(Relay, type=WORDS),
+    st.builds(Collect, count=COUNTS, first=st.booleans(), type=WORDS),
+    st.builds(Sense, count=COUNTS, type=WORDS),
+)
+RESTARTS = st.builds(
+    Restart,
+    attempts=COUNTS,
+    interval_ms=COUNTS,
+    delay_ms=COUNTS,
+    delay_max_ms=COUNTS,
+    growth=WORDS,
+    exhausted=WORDS,
+    unlimited=st.booleans(),
+    moved=st.none() | st.just(Restart(attempts=7)),
 )
 STEPS = st.builds(
     Step,
@@ -68,20 +90,53 @@ STEPS = st.builds(
     on_failure=st.sampled_from(OnFailure),
     pool=WORDS,
     slots=COUNTS,
+    agent=WORDS,
+    ends=st.sampled_from(Ends),
+    sink=st.booleans(),
+    unprompted=st.booleans(),
+    opening=st.none() | OBJECTS,
+    emit=WORDS,
+    failed_as=WORDS,
+    restart=st.none() | RESTARTS,
+)
+JOBS = st.builds(
+    Job,
+    bundle=WORDS,
+    service=st.booleans(),
+    ledger=st.booleans(),
+    sink=WORDS,
+    entrypoints=st.lists(WORDS, max_size=2).map(tuple),
+    agents=st.lists(WORDS, max_size=2).map(tuple),
+    recovery=WORDS,
+    templates=st.lists(st.tuples(WORDS, STEPS), max_size=1).map(tuple),
+    regions=st.lists(
+        st.builds(
+            Region, id=WORDS, controller=WORDS, strategy=WORDS, exit=WORDS, templates=st.just(("a", "b"))
+        ),
+        max_size=1,
+    ).map(tuple),
+    limits=st.builds(Limits, patches=COUNTS, active_steps=COUNTS, operations=COUNTS, input_bytes=COUNTS),
 )
 PLANS = st.builds(
     Plan,
     name=WORDS,
     steps=st.lists(STEPS, max_size=3).map(tuple),
     edges=st.lists(
-        st.builds(Edge, parent=WORDS, child=WORDS, accepts=st.frozensets(WORDS, max_size=3)), max_size=3
+        st.builds(Edge, parent=WORDS, child=WORDS, accepts=st.frozensets(WORDS, max_size=3), id=WORDS),
+        max_size=3,
     ).map(tuple),
-    routes=st.lists(st.builds(Route, source=WORDS, target=WORDS, type=WORDS), max_size=3).map(tuple),
+    routes=st.lists(
+        st.builds(
+            Route, source=WORDS, target=WORDS, type=WORDS, condition=JSON, first=st.booleans(), id=WORDS
+        ),
+        max_size=3,
+    ).map(tuple),
     outputs=OBJECTS,
     inputs=OBJECTS,
     mode=st.sampled_from(Mode),
     timeout_ms=COUNTS,
     version=COUNTS,
+    job=st.none() | JOBS,
 )
 
 
@@ -97,16 +152,24 @@ def test_any_plan_comes_back_as_it_was(plan: Plan) -> None:
 def test_every_field_of_a_plan_is_drawn_by_the_property_above() -> None:
     """A field added to the core is stored too, or this test says that nobody looked."""
     assert {field.name for field in fields(Plan)} == {
-        "name", "steps", "edges", "routes", "outputs", "inputs", "mode", "timeout_ms", "version"
+        "name", "steps", "edges", "routes", "outputs", "inputs", "mode", "timeout_ms", "version", "job",
     }  # fmt: skip
     assert {field.name for field in fields(Step)} == {
         "id", "work", "trigger", "on_message", "when", "each", "retry", "timeout_ms", "liveness_ms",
-        "on_failure", "pool", "slots",
+        "on_failure", "pool", "slots", "agent", "ends", "sink", "unprompted", "opening", "emit", "failed_as",
+        "restart",
     }  # fmt: skip
     assert {field.name for field in fields(Act)} == {"plugin", "action", "params", "templated", "time_range"}
     assert {field.name for field in fields(Ask)} == {"text", "permission"}
-    assert {field.name for field in fields(Edge)} == {"parent", "child", "accepts"}
+    assert {field.name for field in fields(Edge)} == {"parent", "child", "accepts", "id"}
     assert {field.name for field in fields(Retry)} == {"attempts", "delay_ms", "multiplier", "delay_max_ms"}
+    assert {field.name for field in fields(Route)} == {
+        "source", "target", "type", "condition", "first", "id",
+    }  # fmt: skip
+    assert {field.name for field in fields(Job)} == {
+        "bundle", "service", "ledger", "sink", "entrypoints", "agents", "recovery", "templates", "regions",
+        "limits",
+    }  # fmt: skip
 
 
 def test_the_order_of_mappings_does_not_change_the_digest() -> None:

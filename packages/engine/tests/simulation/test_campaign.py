@@ -178,13 +178,13 @@ def slots_leak_when_a_run_is_forgotten(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_run_goes_on_after_its_end(patch: pytest.MonkeyPatch) -> None:
-    original = progress.Progress._finish
+    original = progress.Progress.finish
 
     def finish(self: progress.Progress, status: str, output: Any, failure: Any) -> None:
         original(self, status, output, failure)
         self.emit(e.Ignored("s0", 1, 1, "after the end", self.world.now_ms))
 
-    patch.setattr(progress.Progress, "_finish", finish)
+    patch.setattr(progress.Progress, "finish", finish)
 
 
 def a_final_state_changes(patch: pytest.MonkeyPatch) -> None:

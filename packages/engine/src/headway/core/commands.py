@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from headway.core.events import Failure, Message
+from headway.core.events import Emission, Failure, Message
 from headway.core.plan import Json
 from headway.core.value import value
 
@@ -31,9 +31,12 @@ class Submit:
 class Report:
     """An attempt's result: success when `failure` is None.
 
-    emits: messages for the step's routes, in order (type, body).
-    state: what a message-driven step keeps for its next turn.
-    complete: ends a message-driven step; other steps are completed by any success.
+    emits: messages for the routes of the step's agent, in order.
+    notes: what the attempt says happened, in order (kind, payload); some kinds have control meaning
+    (bundle contract, section 7.5).
+    state: what the step's agent keeps for its next turn; None: what it has.
+    done: (value,) ends a message-driven step with that output; other steps are completed by any success.
+    answer: (value,) is what the whole run comes to, as far as this agent is concerned.
     """
 
     step: str
@@ -41,9 +44,11 @@ class Report:
     attempt: int
     output: Json = None
     failure: Failure | None = None
-    emits: tuple[tuple[str, Json], ...] = ()
+    emits: tuple[Emission, ...] = ()
+    notes: tuple[tuple[str, Json], ...] = ()
     state: Json = None
-    complete: bool = False
+    done: tuple[Json, ...] = ()
+    answer: tuple[Json, ...] = ()
 
 
 @value
@@ -71,6 +76,17 @@ class Beat:
     step: str
     turn: int
     attempt: int
+
+
+@value
+class Note:
+    """Something is said about the run; with a step, by its attempt, for which it is a sign of life."""
+
+    kind: str
+    payload: Json
+    step: str = ""
+    turn: int = 0
+    attempt: int = 0
 
 
 @value
@@ -109,9 +125,9 @@ class Resolve:
 
 @value
 class Send:
-    """A message from outside for a message-driven step."""
+    """A message from outside for an agent."""
 
-    step: str
+    agent: str
     message: Message
 
 
@@ -147,6 +163,7 @@ Command = (
     | Lose
     | Probed
     | Beat
+    | Note
     | Decide
     | AskPerson
     | Resolve

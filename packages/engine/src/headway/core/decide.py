@@ -9,10 +9,12 @@ from headway_wire.errors import Conflict, Forbidden, Invalid, NotFound, Throttle
 
 from headway.core import commands as c
 from headway.core import events as e
+from headway.core.agents import report
 from headway.core.gates import APPROVAL, as_approved, may_decide
+from headway.core.messages import no_room, post, receiver, send
 from headway.core.plan import ATTEMPT_MS, Mode, Permission
-from headway.core.progress import INBOX_MESSAGES_MAX, LOSSES_MAX, Progress
-from headway.core.run import AtGate, Delayed, Final, Gate, Granted, Ready, Run, Running, Unknown
+from headway.core.progress import LOSSES_MAX, Progress
+from headway.core.run import AtGate, Delayed, Final, Gate, Granted, Listening, Ready, Run, Running, Unknown
 from headway.core.world import Facts, World
 
 IGNORED_MAX = 100
@@ -20,6 +22,9 @@ IGNORED_MAX = 100
 
 QUESTIONS_MAX = 100
 """Questions to people that may be open in one run; a plugin that asks without end is told to wait."""
+
+INITIAL_INPUTS = "initial_inputs"
+"""The input of a job's run that holds the first messages by agent."""
 
 CHILD_DEPTH_MAX = 5
 """How deep runs may start runs (plugin protocol, section 14)."""
@@ -61,8 +66,10 @@ def advance(run: Run, command: c.Command, world: World) -> list[e.Event]:
             _ask_person(progress, command)
         case c.Resolve():
             _resolve(progress, command)
-        case c.Send(step, message):
-            _send(progress, step, message)
+        case c.Note(kind, payload, step, turn, attempt):
+            _note(progress, kind, payload, step, turn, attempt)
+        case c.Send(agent, message):
+            _send(progress, agent, message)
         case c.Pause(by):
             if run.phase == "ending":
                 raise Conflict("the run is ending and cannot be paused")
@@ -123,7 +130,22 @@ def _submit(progress: Progress, command: c.Submit) -> None:
         )
     )
     if not command.hold:
-        progress.look_at_all()
+        _begin(progress)
+
+
+def _begin(progress: Progress) -> None:
+    """Give every entrypoint its first messages (bundle contract, section 5.3), and look at everything."""
+    run = progress.run
+    job = run.plan.job
+    if job is not None and not run.states and not run.inbox:
+        inputs = run.inputs.get(INITIAL_INPUTS) or {}
+        for agent in job.entrypoints:
+            bodies = inputs.get(agent, inputs.get("__entrypoints__", [{}]))
+            for index, body in enumerate(bodies):
+                id = f"{run.id}/{agent}/0/{index}/seed"
+                meta = {"class": "command", "correlation_id": id}
+                post(progress, agent, e.Message(id, "init", body, "runtime", meta))
+    progress.look_at_all()
 
 
 # Attempts -----------------------------------------------------------------------------------------
@@ -143,32 +165,17 @@ def _report(progress: Progress, command: c.Report) -> None:
         progress.fail(step, turn, attempt, command.failure)
         return
     spec = run.spec(step)
-    messages = _messages(run, step, turn, command.emits)
-    if spec.on_message and not command.complete:
+    if spec.on_message and run.plan.job is not None:
+        report(progress, command, spec)
+        return
+    if spec.on_message and not command.done:
         progress.emit(e.TurnCompleted(step, turn, attempt, command.state, now_ms))
         progress.again(step)
     else:
-        progress.final(e.Completed(step, turn, attempt, command.output, now_ms), step)
-    for target, message in messages:
-        if len(run.inbox.get(target, ())) >= INBOX_MESSAGES_MAX:
-            failure = e.Failure(
-                "inbox_full", f"the inbox of '{target}' holds {INBOX_MESSAGES_MAX} messages", False
-            )
-            progress.emit(e.Ending("failed", failure, now_ms))
-            return
-        progress.deliver(target, message)
-
-
-def _messages(
-    run: Run, step: str, turn: int, emits: tuple[tuple[str, object], ...]
-) -> list[tuple[str, e.Message]]:
-    routes = run.plan.routes_from.get(step, ())
-    return [
-        (route.target, e.Message(f"{run.id}/{step}/{turn}/{index}/{route.target}", type, body, step))
-        for index, (type, body) in enumerate(emits)
-        for route in routes
-        if route.type in ("*", type)
-    ]
+        # A call of a compiled workflow answers with what its agent returned.
+        output = (command.done or command.answer or (command.output,))[0]
+        progress.final(e.Completed(step, turn, attempt, output, now_ms), step)
+    send(progress, step, turn, command.emits)
 
 
 def _probed(progress: Progress, command: c.Probed) -> None:
@@ -244,7 +251,10 @@ def _beat(progress: Progress, step: str, turn: int, attempt: int) -> None:
 def _wake(progress: Progress, steps: tuple[str, ...]) -> None:
     run, now_ms = progress.run, progress.world.now_ms
     if run.phase == "open" and not run.states:
+        _begin(progress)
+    elif run.phase == "open" and run.restless:
         progress.look_at_all()
+    run.restless = False
     if run.deadline_ms and now_ms >= run.deadline_ms and run.phase != "ending":
         failure = e.Failure("run_timeout", "the run took longer than its timeout", False)
         progress.emit(e.Ending("timed_out", failure, now_ms))
@@ -262,6 +272,9 @@ def _wake_step(progress: Progress, step: str) -> None:
                 _silence(progress, step, state, "attempt_timeout", "the attempt took longer than its timeout")
             elif state.alive_until_ms and now_ms >= state.alive_until_ms:
                 _silence(progress, step, state, "attempt_silent", "the attempt gave no sign of life in time")
+        case Listening() as state if now_ms >= run.windows[step][1]:
+            text = "the attempt took longer than its timeout"
+            progress.fail(step, state.turn, state.tries.attempt, e.Failure("attempt_timeout", text))
         case Unknown() as state if state.call.idempotent and state.deliveries <= LOSSES_MAX:
             _redeliver(progress, step, state, "repeating it is harmless")
         case _ if run.phase != "open":
@@ -392,12 +405,25 @@ def _resolve(progress: Progress, command: c.Resolve) -> None:
             raise Invalid(f"the verdict is completed, failed or retry, not '{command.verdict}'")
 
 
-def _send(progress: Progress, step: str, message: e.Message) -> None:
+def _send(progress: Progress, agent: str, message: e.Message) -> None:
     run = progress.run
-    if step not in run.plan.by_id or not run.plan.by_id[step].on_message:
-        raise Invalid(f"step '{step}' takes no messages")
-    if len(run.inbox.get(step, ())) >= INBOX_MESSAGES_MAX:
-        raise Throttled(f"the inbox of '{step}' is full")
+    steps = run.plan.of_agent.get(agent, ())
+    if not any(run.plan.by_id[step].on_message for step in steps):
+        raise Invalid(f"'{agent}' takes no messages")
+    step = receiver(run, agent, "")
+    if full := no_room(run, step):
+        raise Throttled(full)
     if isinstance(run.states.get(step), Final):
         raise Conflict(f"step '{step}' is over and takes no more messages")
-    progress.deliver(step, message)
+    post(progress, agent, message)
+
+
+def _note(progress: Progress, kind: str, payload: object, step: str, turn: int, attempt: int) -> None:
+    run, now_ms = progress.run, progress.world.now_ms
+    if step:
+        state = run.states.get(step)
+        if not isinstance(state, Running) or (state.turn, state.tries.attempt) != (turn, attempt):
+            return
+        if limit_ms := run.spec(step).liveness_ms:
+            progress.emit(e.Beaten(step, turn, attempt, now_ms + limit_ms))
+    progress.emit(e.Noted(step, turn, attempt, kind, payload, now_ms))

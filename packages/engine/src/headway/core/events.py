@@ -37,12 +37,28 @@ class Call:
 
 @value
 class Message:
-    """What travels on a route."""
+    """What travels on a route.  `source` is the agent that sent it, "" for the outside.
+
+    meta: what differs from the plainest envelope, by the names of the bundle contract, section 5.1: class,
+    correlation_id, causation_id, content_type, content_encoding, headers, artifacts, stream; a body of
+    bytes is `body_base64` in it, and `body` is None then.
+    """
 
     id: str
     type: str
     body: Json = None
     source: str = ""
+    meta: dict[str, Json] = field(default_factory=dict)
+
+
+@value
+class Emission:
+    """What a turn wants to send: along the routes of its agent, or to the agent `to`."""
+
+    type: str
+    body: Json = None
+    to: str = ""
+    meta: dict[str, Json] = field(default_factory=dict)
 
 
 # The run ------------------------------------------------------------------------------------------
@@ -222,7 +238,7 @@ class Lost:
 
 @value
 class Completed:
-    """The step is done."""
+    """The step is done; `status` is completed, or partial when its worker says so."""
 
     step: str
     turn: int
@@ -230,16 +246,99 @@ class Completed:
     output: Json
     at_ms: int
     by: str = ""
+    status: str = "completed"
 
 
 @value
 class TurnCompleted:
-    """One turn of a message-driven step is done; `state` is what it keeps for the next one."""
+    """One turn of a message-driven step is done; `state` is what its agent keeps for the next one, None
+    when that stays as it was."""
 
     step: str
     turn: int
     attempt: int
     state: Json
+    at_ms: int
+
+
+@value
+class Collected:
+    """A turn of a step that gathers: its message is kept, unless it is `doubled`, which does not count."""
+
+    step: str
+    turn: int
+    doubled: bool
+    at_ms: int
+
+
+@value
+class RestartScheduled:
+    """A message-driven step failed, and goes on with the same message at `until_ms`.
+
+    policy: restart, deferred (its restarts are used up; slowly, for ever), moved (placed anew) or review
+    (its run is paused until a person lets it go on).
+    """
+
+    step: str
+    turn: int
+    attempt: int
+    failure: Failure
+    policy: str
+    until_ms: int
+    at_ms: int
+
+
+@value
+class Noted:
+    """Something was said about the run, or by an attempt: `kind` and `payload` as they were given."""
+
+    step: str
+    turn: int
+    attempt: int
+    kind: str
+    payload: Json
+    at_ms: int
+
+
+@value
+class Dropped:
+    """A message did not reach a step: no route wanted it, nobody has that name, or the step is over."""
+
+    step: str
+    message: Message
+    reason: str
+    at_ms: int
+
+
+@value
+class Answered:
+    """An agent gave the run's answer; the run ends with it once everything it waits for is done."""
+
+    step: str
+    output: Json
+    at_ms: int
+
+
+@value
+class Mapped:
+    """The targets are replaced by one step per item: item i becomes ``target[i]`` of target i mod n."""
+
+    step: str
+    targets: list[str]
+    items: list[Json]
+    at_ms: int
+
+
+@value
+class Patched:
+    """The graph was changed by the controller `step` of `region`: operations as the contract names them."""
+
+    step: str
+    region: str
+    patch: str
+    digest: str
+    revision: int
+    operations: list[Json]
     at_ms: int
 
 
@@ -329,6 +428,13 @@ Event = (
     | Lost
     | Completed
     | TurnCompleted
+    | Collected
+    | RestartScheduled
+    | Noted
+    | Dropped
+    | Answered
+    | Mapped
+    | Patched
     | Failed
     | Skipped
     | Rejected

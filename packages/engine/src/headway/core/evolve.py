@@ -8,7 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from headway.core import events as e
-from headway.core.plan import Plan, origin
+from headway.core.events import Message
+from headway.core.grafts import mapped, patched
+from headway.core.plan import Ends, Plan, origin
 from headway.core.run import (
     AtGate,
     Delayed,
@@ -17,6 +19,7 @@ from headway.core.run import (
     Grant,
     Granted,
     Idle,
+    Listening,
     Ready,
     Run,
     Running,
@@ -25,6 +28,7 @@ from headway.core.run import (
     Tally,
     Tries,
     Unknown,
+    in_ledger,
 )
 
 
@@ -45,7 +49,12 @@ def replay(plan: Plan, events: Iterable[e.Event]) -> Run:
 
 _HOLDING = (Running, Unknown)
 _RESTING = (Final, Idle)
+_AT_WORK = (Ready, AtGate, Granted, Running, Unknown)
+_BETWEEN = (Idle, Listening)
 _FIRST = Tries()
+
+RESTARTS_KEPT = 64
+"""Restarts of an agent that are remembered, for each policy."""
 
 
 def _set(run: Run, step: str, state: State) -> None:
@@ -60,20 +69,39 @@ def _set(run: Run, step: str, state: State) -> None:
         run.active.pop(step, None)
     elif step not in run.active:
         run.active[step] = None
+    if run.plan.job is not None:
+        _employ(run, step, state)
     run.states[step] = state
+
+
+def _employ(run: Run, step: str, state: State) -> None:
+    """Keep up for which of its steps an agent works."""
+    agent = run.spec(step).agent or step
+    if isinstance(state, _AT_WORK):
+        run.at_work[agent] = step
+    elif run.at_work.get(agent) == step:
+        del run.at_work[agent]
 
 
 def _finish(run: Run, step: str, state: Final) -> None:
     if isinstance(run.states.get(step), Final):
         return
     _set(run, step, state)
-    run.left -= 1
-    base = origin(step)
-    if base != step:
+    run.windows.pop(step, None)
+    if left := run.inbox.pop(step, None):
+        run.waiting -= len(left)
+    if run.plan.job is None or run.spec(step).ends is not Ends.NEVER:
+        run.left -= 1
+    if run.is_instance(step):
+        base = origin(step)
         spread = run.states.get(base)
         if isinstance(spread, Spread):
             run.states[base] = replace(spread, left=spread.left - 1)
         return
+    _tell_children(run, step, state)
+
+
+def _tell_children(run: Run, step: str, state: Final) -> None:
     success = state.failure is None and state.status in ("completed", "partial")
     failed = state.failure is not None
     for edge in run.plan.children[step]:
@@ -96,7 +124,7 @@ def _submitted(run: Run, event: e.Submitted) -> None:
     run.plan_digest, run.requester, run.mode = event.plan, event.requester, event.mode
     run.inputs, run.parent, run.depth = event.inputs, event.parent, event.depth
     run.submitted_ms, run.deadline_ms = event.at_ms, event.deadline_ms
-    run.phase, run.left = "open", len(run.plan.steps)
+    run.phase, run.left = "open", run.plan.waited_for
 
 
 def _paused(run: Run, event: e.Paused) -> None:
@@ -177,6 +205,8 @@ def _decided(run: Run, event: e.Decided) -> None:
 def _dispatched(run: Run, event: e.Dispatched) -> None:
     state = run.states.get(event.step)
     grant = state.grant if isinstance(state, Granted) and state.grant.id == event.grant else None
+    if run.plan.job is not None and event.step not in run.windows and in_ledger(run, run.spec(event.step)):
+        run.windows[event.step] = (event.at_ms, event.deadline_ms)
     tries = _tries(run, event.step)
     if tries.attempt != event.attempt:
         tries = replace(tries, attempt=event.attempt)
@@ -224,6 +254,7 @@ def _beaten(run: Run, event: e.Beaten) -> None:
 
 def _retry_scheduled(run: Run, event: e.RetryScheduled) -> None:
     tries = _tries(run, event.step)
+    run.windows.pop(event.step, None)
     tries = (
         replace(tries, losses=tries.losses + 1) if event.lost else replace(tries, failures=tries.failures + 1)
     )
@@ -249,17 +280,100 @@ def _lost(run: Run, event: e.Lost) -> None:
 
 
 def _completed(run: Run, event: e.Completed) -> None:
-    inbox = run.inbox.get(event.step)
-    if inbox and event.turn:
-        inbox.popleft()
-    run.memory.pop(event.step, None)
-    _finish(run, event.step, Final("completed", event.output, attempt=event.attempt))
+    # A step that rests has done with its message already.
+    if event.turn and not isinstance(run.states.get(event.step), _BETWEEN):
+        _take(run, event.step)
+    agent = run.spec(event.step).agent
+    if not agent:
+        run.memory.pop(event.step, None)
+    _finish(run, event.step, Final(event.status, event.output, attempt=event.attempt))
+
+
+def _take(run: Run, step: str) -> Message | None:
+    """Take the message out of an inbox that a turn was about."""
+    inbox = run.inbox.get(step)
+    if not inbox:
+        return None
+    message = inbox.popleft()
+    run.waiting -= 1
+    run.heard[step] = message
+    return message
 
 
 def _turn_completed(run: Run, event: e.TurnCompleted) -> None:
-    run.inbox[event.step].popleft()
-    run.memory[event.step] = event.state
-    _set(run, event.step, Idle(event.turn))
+    _take(run, event.step)
+    spec = run.spec(event.step)
+    if event.state is not None:
+        run.memory[spec.agent or event.step] = event.state
+    _rest(run, event.step, event.turn)
+
+
+def _rest(run: Run, step: str, turn: int) -> None:
+    """A turn is over: the step waits for its next message."""
+    state = run.states.get(step)
+    if isinstance(state, Final):
+        return
+    tries = _tries(run, step)
+    _set(run, step, Listening(turn, tries) if in_ledger(run, run.spec(step)) else Idle(turn))
+
+
+def _collected(run: Run, event: e.Collected) -> None:
+    message = _take(run, event.step)
+    agent = run.spec(event.step).agent or event.step
+    memory = run.memory.setdefault(agent, {"messages": [], "agents": {}})
+    if message is not None and not event.doubled:
+        memory["messages"].append(message.body)
+        sender = message.body.get("agent_id") if isinstance(message.body, dict) else None
+        if sender:
+            memory["agents"][str(sender)] = True
+    _rest(run, event.step, event.turn)
+
+
+def _restart_scheduled(run: Run, event: e.RestartScheduled) -> None:
+    times = run.restarts.setdefault(event.step, {}).setdefault(event.policy, [])
+    times.append(event.at_ms)
+    del times[:-RESTARTS_KEPT]
+    tries = Tries(_tries(run, event.step).attempt)
+    _set(run, event.step, Delayed(event.turn, tries, event.failure, event.until_ms))
+
+
+def _noted(run: Run, event: e.Noted) -> None:
+    if event.kind == "service_agent_completed":
+        # The agent of a service that has completed begins anew (bundle contract, section 6.3).
+        run.memory.pop(run.spec(event.step).agent or event.step, None)
+
+
+def _dropped(run: Run, event: e.Dropped) -> None:
+    pass  # A message that nobody took leaves no trace in the state.
+
+
+def _answered(run: Run, event: e.Answered) -> None:
+    run.answer = event
+
+
+def _mapped(run: Run, event: e.Mapped) -> None:
+    run.plan, run.grafted = mapped(run.plan, event.targets, event.items), True
+    for target in event.targets:
+        _set(run, target, Final("skipped", reason="mapped"))
+    run.left += len(event.items) - len(event.targets)
+    _tally_anew(run)
+
+
+def _patched(run: Run, event: e.Patched) -> None:
+    before = run.plan.waited_for
+    run.plan = patched(run.plan, event.region, event.revision, event.operations)
+    run.left += run.plan.waited_for - before
+    run.revision, run.grafted = event.revision, True
+    run.patches[event.patch] = event.digest
+    _tally_anew(run)
+
+
+def _tally_anew(run: Run) -> None:
+    """Count the ends of parents again, after the graph has changed."""
+    run.tallies = {}
+    for step, state in run.states.items():
+        if isinstance(state, Final) and not run.is_instance(step):
+            _tell_children(run, step, state)
 
 
 def _failed(run: Run, event: e.Failed) -> None:
@@ -286,6 +400,7 @@ def _gathered(run: Run, event: e.Gathered) -> None:
 
 
 def _delivered(run: Run, event: e.Delivered) -> None:
+    run.waiting += 1
     run.inbox.setdefault(event.step, deque()).append(event.message)
 
 
@@ -310,6 +425,13 @@ _FOLD: dict[type, Callable[[Run, Any], None]] = {
     e.Lost: _lost,
     e.Completed: _completed,
     e.TurnCompleted: _turn_completed,
+    e.Collected: _collected,
+    e.RestartScheduled: _restart_scheduled,
+    e.Noted: _noted,
+    e.Dropped: _dropped,
+    e.Answered: _answered,
+    e.Mapped: _mapped,
+    e.Patched: _patched,
     e.Failed: _failed,
     e.Skipped: _skipped,
     e.Rejected: _rejected,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from headway.core.plan import Permission
-from headway.core.run import AtGate, Delayed, Granted, Ready, Run, Running, State, Unknown
+from headway.core.run import AtGate, Delayed, Granted, Listening, Ready, Run, Running, State, Unknown
 from headway.core.value import value
 
 STOPPING = frozenset({"attempt_timeout", "attempt_silent"})
@@ -78,19 +78,23 @@ def wake_ms(run: Run, steps: Iterable[str] | None = None) -> int:
     """
     moments: list[int] = []
     for step in run.active if steps is None else steps:
-        moments.append(_wake_of(run, run.states.get(step)))
+        moments.append(_wake_of(run, step, run.states.get(step)))
     if steps is None:
         moments.append(0 if run.phase == "ending" else run.deadline_ms)
         moments += [gate.expires_ms for gate in run.gates.values()]
     return min((moment for moment in moments if moment), default=0)
 
 
-def _wake_of(run: Run, state: State | None) -> int:
+def _wake_of(run: Run, step: str, state: State | None) -> int:
     match state:
         case Running():
             if state.alive_until_ms:
                 return min(state.deadline_ms, state.alive_until_ms)
             return state.deadline_ms
+        case Listening():
+            return run.windows[step][1] if step in run.windows else 0
+        case Delayed() if run.at_work and run.at_work.get(run.spec(step).agent, step) != step:
+            return 0  # Its agent looks at it as soon as it is free.
         case Delayed() | Ready() if run.phase == "open":
             return state.until_ms
         case Granted() if run.phase == "open":

@@ -11,10 +11,13 @@ from collections import deque
 from headway_wire.errors import Invalid
 
 from headway.core import events as e
+from headway.core.agents import failed, finish_job, next_turn
+from headway.core.conditions import holds
 from headway.core.evolve import evolve
 from headway.core.gates import APPROVAL, as_approved, sealed_form
 from headway.core.plan import (
     ATTEMPT_MS,
+    BUNDLE,
     EACH_ITEMS_MAX,
     WORKFLOW,
     Act,
@@ -33,6 +36,7 @@ from headway.core.run import (
     Grant,
     Granted,
     Idle,
+    Listening,
     Ready,
     Run,
     Running,
@@ -40,6 +44,7 @@ from headway.core.run import (
     Tally,
     Tries,
     Unknown,
+    in_ledger,
 )
 from headway.core.triggers import verdict
 from headway.core.world import CannotEvaluate, Facts, World
@@ -52,8 +57,6 @@ LOSSES_MAX = 5
 
 LOSS_DELAY_MS = 200
 
-INBOX_MESSAGES_MAX = 10_000
-
 NO_SLOT = "no slot is free in pool"
 
 
@@ -64,6 +67,7 @@ class Progress:
         self.run = run
         self.world = world
         self.events: list[e.Event] = []
+        self.turns = 0
         self._todo: deque[str] = deque()
         self._held: dict[str, int] = {}
 
@@ -78,7 +82,9 @@ class Progress:
         """Look at every step of the plan that has not begun."""
         states = self.run.states
         self._todo.extend(
-            id for id in self.run.plan.by_id if id not in states or isinstance(states[id], Idle | Spread)
+            id
+            for id in self.run.plan.by_id
+            if id not in states or isinstance(states[id], Idle | Listening | Spread)
         )
 
     def settle(self) -> list[e.Event]:
@@ -88,11 +94,13 @@ class Progress:
             step = self._todo.popleft()
             if run.phase == "open":
                 self._look(step)
-        if run.phase == "open" and run.left == 0:
+        if run.phase == "open" and run.plan.job is not None and run.plan.job.agents:
+            finish_job(self)
+        elif run.phase == "open" and run.left == 0:
             self._succeed()
         elif run.phase == "ending" and not run.changes_in_flight():
             assert run.ending is not None
-            self._finish(run.ending.status, None, run.ending.failure)
+            self.finish(run.ending.status, None, run.ending.failure)
         return self.events
 
     def _look(self, step: str) -> None:
@@ -101,9 +109,15 @@ class Progress:
             if state.left == 0:
                 self._gather(step, state)
             return
-        if state is not None and not isinstance(state, Idle):
+        if isinstance(state, Delayed) and run.plan.job is not None and state.until_ms <= self.world.now_ms:
+            self.retry(step, state)
+            return
+        if state is not None and not isinstance(state, Idle | Listening):
             return
         spec = run.spec(step)
+        if state is not None:
+            next_turn(self, step, spec)  # What has begun has had its parents.
+            return
         parents = run.plan.parents[step]
         match verdict(spec.trigger, run.tallies.get(step) or Tally(), len(parents)):
             case "never":
@@ -111,7 +125,7 @@ class Progress:
             case "ready" if not spec.on_message:
                 self._begin(step, spec)
             case "ready":
-                self._next_turn(step, spec, state)
+                next_turn(self, step, spec)
             case _:
                 pass  # It waits.
 
@@ -121,16 +135,6 @@ class Progress:
         ]
         return f"its trigger rule cannot be satisfied: {', '.join(ended)}"
 
-    def _next_turn(self, step: str, spec: Step, idle: object) -> None:
-        turn = idle.turn if isinstance(idle, Idle) else 0
-        if self.run.inbox.get(step):
-            self._work(step, spec, turn + 1)
-            return
-        sources = self.run.plan.sources_of.get(step, frozenset())
-        if sources and all(isinstance(self.run.states.get(source), Final) for source in sources):
-            output = self.run.memory.get(step)
-            self.final(e.Completed(step, 0, 0, output, self.world.now_ms), step)
-
     def _begin(self, step: str, spec: Step) -> None:
         try:
             if spec.when is not None and not self._holds(spec.when, step):
@@ -138,11 +142,13 @@ class Progress:
             elif spec.each is not None:
                 self._scatter(step, spec)
             else:
-                self._work(step, spec, 1)
+                self.work(step, spec, 1, Tries())
         except CannotEvaluate as error:
             self.fail(step, 1, 0, e.Failure("expression_failed", str(error), False))
 
-    def _holds(self, condition: str, step: str) -> bool:
+    def _holds(self, condition: Json, step: str) -> bool:
+        if not isinstance(condition, str):
+            return holds(condition, self.scope(step))
         value = self.world.evaluate(condition, self.scope(step))
         if not isinstance(value, bool):
             raise CannotEvaluate(f"'when' must be true or false, it is {value!r}")
@@ -158,7 +164,7 @@ class Progress:
                 return
             instance = f"{step}[{index}]"
             try:
-                self._work(instance, spec, 1)
+                self.work(instance, spec, 1, Tries())
             except CannotEvaluate as error:
                 self.fail(instance, 1, 0, e.Failure("expression_failed", str(error), False))
         self._todo.append(step)
@@ -202,14 +208,14 @@ class Progress:
         if base != step:
             index = int(step[len(base) + 1 : -1])
             scope |= {"item": run.items[base][index], "index": index}
-        if run.inbox.get(step):
-            message = run.inbox[step][0]
+        if inbox := run.inbox.get(step):
+            message = inbox[0]
             scope["message"] = {"id": message.id, "type": message.type, "body": message.body}
         return scope
 
     # Doing a turn ---------------------------------------------------------------------------------
 
-    def _work(self, step: str, spec: Step, turn: int) -> None:
+    def work(self, step: str, spec: Step, turn: int, tries: Tries) -> None:
         """Begin a turn; raises CannotEvaluate."""
         match spec.work:
             case Compute(value):
@@ -220,13 +226,15 @@ class Progress:
                 call = e.Call(APPROVAL, step, {"text": shown}, int(permission))
                 self._gate(step, turn, 1, call, shown)
             case Act():
-                self.offer(step, turn, Tries(), self._resolve(step, spec.work))
+                self.offer(step, turn, tries, self._resolve(step, spec.work))
+            case _:
+                raise AssertionError(f"'{step}' is worked on by its own turns")
 
     def _resolve(self, step: str, work: Act) -> e.Call:
         params = work.params
         if work.templated:
             params = self.world.evaluate(params, self.scope(step))
-        elif not params and self.run.inbox.get(step):
+        elif not work.plugin.startswith(BUNDLE) and not params and self.run.inbox.get(step):
             body = self.run.inbox[step][0].body
             params = body if isinstance(body, dict) else {"body": body}
         if not params and work.time_range is None:
@@ -325,6 +333,8 @@ class Progress:
             raise AssertionError(f"invariant 3: '{step}' would change something without a grant")
         spec, now_ms = self.run.spec(step), self.world.now_ms
         deadline_ms = now_ms + (spec.timeout_ms or facts.timeout_ms or ATTEMPT_MS)
+        if step in self.run.windows:
+            deadline_ms = self.run.windows[step][1]  # One attempt, several turns.
         alive_ms = now_ms + spec.liveness_ms if spec.liveness_ms else 0
         grant_id = grant.id if grant else ""
         self.emit(
@@ -336,32 +346,39 @@ class Progress:
     def final(self, event: e.Event, step: str) -> None:
         """Emit an event that makes `step` final, and look at whoever waits for it."""
         self.emit(event)
-        base = origin(step)
-        if base != step:
-            self._todo.append(base)
+        if self.run.is_instance(step):
+            self._todo.append(origin(step))
             return
-        self._todo.extend(edge.child for edge in self.run.plan.children[step])
-        self._todo.extend(route.target for route in self.run.plan.routes_from.get(step, ()))
+        plan = self.run.plan
+        self._todo.extend(edge.child for edge in plan.children[step])
+        if plan.job is None:
+            self._todo.extend(route.target for route in plan.routes_from.get(step, ()))
+        elif agent := self.run.spec(step).agent:
+            self._todo.extend(plan.of_agent[agent])
 
     def again(self, step: str) -> None:
-        """Look at a step once more when this decision settles."""
+        """Look at a step, and at whatever else its agent does, once more when this decision settles."""
         self._todo.append(step)
-
-    def deliver(self, step: str, message: e.Message) -> None:
-        """Put a message into an inbox; one for a step that is over is dropped."""
-        if not isinstance(self.run.states.get(step), Final):
-            self.emit(e.Delivered(step, message, self.world.now_ms))
-            self._todo.append(step)
+        agent = self.run.spec(step).agent
+        if agent:
+            self._todo.extend(other for other in self.run.plan.of_agent[agent] if other != step)
 
     def fail(self, step: str, turn: int, attempt: int, failure: e.Failure, *, by: str = "") -> None:
         """An attempt failed for good: retry if the policy leaves one, else end the step as it says."""
         run, now_ms, spec = self.run, self.world.now_ms, self.run.spec(step)
         state = run.states.get(step)
-        failures = state.tries.failures if isinstance(state, Ready | Granted | Running | Unknown) else 0
-        tried = isinstance(state, Ready | Granted | Running)
-        if tried and failure.retryable and failures + 1 < spec.retry.attempts and run.phase != "ending":
+        failures = (
+            state.tries.failures if isinstance(state, Ready | Granted | Running | Unknown | Listening) else 0
+        )
+        tried = isinstance(state, Ready | Granted | Running | Listening)
+        again = failure.retryable or in_ledger(run, spec)
+        if tried and again and failures + 1 < spec.retry.attempts and run.phase != "ending":
             until_ms = now_ms + spec.retry.wait_ms(failures + 1)
             self.emit(e.RetryScheduled(step, turn, attempt, failure, until_ms, now_ms))
+            self.again(step)
+            return
+        messages = tried and spec.on_message and run.plan.job is not None
+        if messages and failed(self, step, turn, attempt, failure):
             return
         status = {OnFailure.PARTIAL: "partial", OnFailure.SKIP: "skipped"}.get(spec.on_failure, "failed")
         self.final(e.Failed(step, turn, attempt, failure, status, now_ms, by), step)
@@ -386,6 +403,11 @@ class Progress:
         spec = self.run.spec(step)
         tries = Tries(state.tries.attempt + 1, state.tries.failures, state.tries.losses)
         assert isinstance(spec.work, Act)
+        if self.run.at_work.get(spec.agent, step) != step:
+            return  # Its agent is at work for another step, and looks at this one afterwards.
+        if spec.on_message and not self.run.inbox.get(step) and step in self.run.heard:
+            # The attempt ended between two turns: the last message is delivered again.
+            self.emit(e.Delivered(step, self.run.heard[step], self.world.now_ms))
         try:
             self.offer(step, state.turn, tries, self._resolve(step, spec.work))
         except CannotEvaluate as error:
@@ -398,9 +420,10 @@ class Progress:
         try:
             output = self.world.evaluate(run.plan.outputs, self.scope("")) if run.plan.outputs else None
         except CannotEvaluate as error:
-            self._finish("failed", None, e.Failure("expression_failed", f"outputs: {error}", False))
+            self.finish("failed", None, e.Failure("expression_failed", f"outputs: {error}", False))
             return
-        self._finish("succeeded", output, None)
+        self.finish("succeeded", output, None)
 
-    def _finish(self, status: str, output: Json, failure: e.Failure | None) -> None:
+    def finish(self, status: str, output: Json, failure: e.Failure | None) -> None:
+        """End the run."""
         self.emit(e.Finished(status, output, failure, self.world.now_ms))

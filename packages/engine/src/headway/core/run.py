@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from headway.core.events import Call, Ending, Failure, Finished, Message
-from headway.core.plan import Json, Permission, Plan, Step, origin
+from headway.core.events import Answered, Call, Ending, Failure, Finished, Message
+from headway.core.plan import Ends, Json, Permission, Plan, Step, origin
 from headway.core.value import value
 
 
@@ -124,6 +124,15 @@ class Idle:
 
 
 @value
+class Listening:
+    """A step of the ledger in the middle of an attempt that takes several turns."""
+
+    turn: int
+    tries: Tries
+    status = "running"
+
+
+@value
 class Final:
     """completed, partial, skipped, rejected or failed."""
 
@@ -134,7 +143,7 @@ class Final:
     attempt: int = 0
 
 
-State = Ready | AtGate | Granted | Delayed | Running | Unknown | Spread | Idle | Final
+State = Ready | AtGate | Granted | Delayed | Running | Unknown | Spread | Idle | Listening | Final
 
 
 @value
@@ -169,8 +178,16 @@ class Run:
     phase: new, open, paused, ending or finished.
     active: steps that are neither pending, idle nor final, in the order in which they became so.
     in_use: slots held by running and unknown attempts, by pool.
-    left: steps (instances included) that are not final.
+    left: steps (instances included) that are waited for and not final.
     length: number of events folded so far.
+
+    What agents need: memory is what each keeps between turns; at_work the step for which an agent works now;
+    heard the last message that a step took; waiting the number of messages in all inboxes; windows from when
+    to when the current attempt of a step of the ledger lasts; restarts the moments at which an agent was
+    started again, by policy; answer what the run comes to once it ends; revision and patches count what was
+    done to the graph, `plan` is the graph as it is now, and `grafted` says whether it is another than the
+    stored one.  restless: the last decision left in-core work
+    undone; it is not stored, since whoever folds a run looks at all of it.
     """
 
     plan: Plan
@@ -203,18 +220,35 @@ class Run:
     ignored_count: int = 0
     left: int = 0
     rejections: int = 0
+    at_work: dict[str, str] = field(default_factory=dict)
+    heard: dict[str, Message] = field(default_factory=dict)
+    waiting: int = 0
+    windows: dict[str, tuple[int, int]] = field(default_factory=dict)
+    restarts: dict[str, dict[str, list[int]]] = field(default_factory=dict)
+    answer: Answered | None = None
+    revision: int = 0
+    patches: dict[str, str] = field(default_factory=dict)
+    grafted: bool = False
+    restless: bool = False
 
     def spec(self, step: str) -> Step:
         """The plan's step behind `step`, which may be an instance."""
         found = self.plan.by_id.get(step)
         return found if found is not None else self.plan.by_id[origin(step)]
 
+    def is_instance(self, step: str) -> bool:
+        """Whether `step` is one of the instances that a scattered step of the plan stands for."""
+        return step not in self.plan.by_id
+
+    def waiting_somewhere(self) -> bool:
+        """Whether a message waits for a step that is not over."""
+        return self.waiting > 0 and any(
+            messages and not isinstance(self.states.get(step), Final) for step, messages in self.inbox.items()
+        )
+
     def knows(self, step: str) -> bool:
         """Whether such a step, or instance, exists."""
-        base = origin(step)
-        if base == step:
-            return step in self.plan.by_id
-        return step in self.states
+        return step in self.plan.by_id or (origin(step) != step and step in self.states)
 
     def status(self) -> str:
         """The status people see: queued, running, waiting_approval, paused, ending, or how it ended."""
@@ -269,7 +303,25 @@ class Run:
             step: Tally(t.finished, t.accepted, t.succeeded, t.failed) for step, t in self.tallies.items()
         }
         twin.inbox = {step: deque(messages) for step, messages in self.inbox.items()}
+        twin.restarts = {
+            step: {policy: list(times) for policy, times in past.items()}
+            for step, past in self.restarts.items()
+        }
+        twin.memory = {agent: _kept(memory) for agent, memory in self.memory.items()}
         return twin
+
+
+def _kept(memory: Json) -> Json:
+    """A copy of what an agent keeps, as deep as folding changes it."""
+    if isinstance(memory, dict) and "messages" in memory and "agents" in memory:
+        return {"messages": list(memory["messages"]), "agents": dict(memory["agents"])}
+    return memory
+
+
+def in_ledger(run: Run, spec: Step) -> bool:
+    """Whether a step is one of a bundle's workflow, which the run waits for."""
+    job = run.plan.job
+    return job is not None and job.ledger and spec.on_message and spec.ends is not Ends.NEVER
 
 
 def parse_attempt_id(id: str) -> tuple[str, str, int, int] | None:

@@ -13,11 +13,18 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 from headway_wire.errors import Invalid
 
-from headway.core.plan import Act, Ask, Compute, Plan, Step
+from headway.core.plan import Act, Ask, Collect, Compute, Job, Plan, Relay, Sense, Step, Work
 
 T = TypeVar("T")
 
-_WORKS: dict[str, type[Act] | type[Ask] | type[Compute]] = {"act": Act, "ask": Ask, "compute": Compute}
+_WORKS: dict[str, type[Work]] = {
+    "act": Act,
+    "ask": Ask,
+    "compute": Compute,
+    "relay": Relay,
+    "collect": Collect,
+    "sense": Sense,
+}
 _WORK_NAMES = {kind: name for name, kind in _WORKS.items()}
 
 
@@ -47,7 +54,7 @@ def plan_digest(plan: Plan) -> str:
 
 
 def _written(value: Any) -> Any:
-    if isinstance(value, Act | Ask | Compute):
+    if isinstance(value, Work):
         return {_WORK_NAMES[type(value)]: _changed(value)}
     if isinstance(value, tuple):
         return [_written(item) for item in value]
@@ -66,7 +73,9 @@ def _default(each: Field[Any]) -> Any:
     return each.default_factory() if each.default_factory is not MISSING else each.default
 
 
-_HINTS: dict[type, dict[str, Any]] = {kind: get_type_hints(kind) for kind in (Plan, Step, Act, Ask, Compute)}
+_HINTS: dict[type, dict[str, Any]] = {
+    kind: get_type_hints(kind) for kind in (Plan, Job, Step, *_WORKS.values())
+}
 
 
 def _read(kind: type[T], raw: dict[str, Any]) -> T:
@@ -76,9 +85,13 @@ def _read(kind: type[T], raw: dict[str, Any]) -> T:
 
 
 def _value(hint: Any, raw: Any) -> Any:
-    if hint == Act | Ask | Compute:
+    if hint == Work:
         ((name, body),) = raw.items()
         return _read(_WORKS[name], body)
     if hint == tuple[Step, ...]:
         return tuple(_read(Step, item) for item in raw)
+    if hint == tuple[tuple[str, Step], ...]:
+        return tuple((name, _read(Step, item)) for name, item in raw)
+    if hint == Job | None:
+        return None if raw is None else _read(Job, raw)
     return msgspec.convert(raw, hint)

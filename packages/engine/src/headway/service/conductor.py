@@ -20,6 +20,7 @@ from headway_wire.errors import Broken, Conflict, HeadwayError
 
 from headway.core import commands as c
 from headway.core import events as e
+from headway.core.agents import of_ledger
 from headway.core.decide import advance
 from headway.core.gates import sealed_form
 from headway.core.owed import Deliver, Probe, Stop, abandoned, owed, wake_ms
@@ -234,7 +235,7 @@ class Conductor:
             # A stop is sent before what this entry delivers: what nobody waits for must not leave after it.
             ids = {stop.attempt_id for stop in gone}
             pending.deliveries = [delivery for delivery in pending.deliveries if delivery.id not in ids]
-        self._set_timer(loaded, wake_ms(run, None if whole else touched))
+        self._set_timer(loaded, now_ms + 1 if run.restless else wake_ms(run, None if whole else touched))
 
     def _wait(self, run: Run, step: str) -> None:
         """Remember what a step that could not be dispatched waits for."""
@@ -416,6 +417,7 @@ class Conductor:
         """
         if run.id in self.loaded or run.phase == "finished":
             return False
+        run.restless = run.plan.job is not None  # Agents may have messages that nobody looks at yet.
         self.loaded[run.id] = Loaded(run, run.status(), run.length)
         for pool, used in run.in_use.items():
             self._in_use[pool] = self._in_use.get(pool, 0) + used
@@ -510,6 +512,7 @@ class Conductor:
             )
             grant = {"id": state.grant.id, "digest": state.grant.digest, "call": form}
         deadline_ms = state.deadline_ms if isinstance(state, Running) else 0
+        inbox = run.inbox.get(step)
         return Delivery(
             run.attempt_id(step, state.turn, attempt),
             run.tenant,
@@ -523,6 +526,9 @@ class Conductor:
             deadline_ms,
             grant,
             state.instance,
+            inbox[0] if inbox else None,
+            run.memory.get(run.spec(step).agent or step) if inbox else None,
+            of_ledger(run, step) if inbox else None,
         )
 
     def _gate_head(self, run: Run, event: e.Gated | e.Asked) -> GateHead:

@@ -319,6 +319,13 @@ class Engine:
                 self._tell(place[0], c.Beat(*place[1:]), None)
         self._poke()
 
+    def note(self, attempt: str, kind: str, payload: Json) -> None:
+        """A running attempt says something for the journal."""
+        if place := parse_attempt_id(attempt):
+            step, turn, number = place[1:]
+            self._tell(place[0], c.Note(kind, payload, step, turn, number), None)
+            self._poke()
+
     def _tell(
         self, run_id: str, command: c.Command, done: Callable[[BaseException | None], None] | None
     ) -> None:
@@ -644,7 +651,9 @@ def _report_command(result: Result, place: tuple[str, str, int, int]) -> c.Repor
         text = f"the result has {size} bytes, at most {OUTPUT_BYTES_MAX} are kept"
         failure = Failure("result_too_large", text, False)
     output = None if failure else result.output
-    return c.Report(*place[1:], output, failure, result.emits, result.state, result.complete)
+    return c.Report(
+        *place[1:], output, failure, result.emits, result.notes, result.state, result.done, result.answer
+    )
 
 
 def _ticket() -> tuple[asyncio.Future[None], Callable[[BaseException | None], None]]:

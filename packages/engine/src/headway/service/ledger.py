@@ -14,6 +14,7 @@ from headway.core.events import Event, Message
 from headway.core.evolve import evolve
 from headway.core.plan import Plan
 from headway.core.run import Run
+from headway.service.codec import plan_from_json, plan_to_json
 
 _EVENTS: dict[str, type] = {cls.__name__: cls for cls in Event.__args__}
 _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
@@ -21,7 +22,18 @@ _DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
 }
 _STATES: dict[str, type] = {
     cls.__name__: cls
-    for cls in (r.Ready, r.AtGate, r.Granted, r.Delayed, r.Running, r.Unknown, r.Spread, r.Idle, r.Final)
+    for cls in (
+        r.Ready,
+        r.AtGate,
+        r.Granted,
+        r.Delayed,
+        r.Running,
+        r.Unknown,
+        r.Spread,
+        r.Idle,
+        r.Listening,
+        r.Final,
+    )
 }
 _PLAIN = [
     "id",
@@ -47,6 +59,12 @@ _PLAIN = [
     "ignored_count",
     "left",
     "rejections",
+    "at_work",
+    "waiting",
+    "restarts",
+    "revision",
+    "patches",
+    "grafted",
 ]
 
 _encoder = msgspec.json.Encoder()
@@ -73,7 +91,7 @@ def _decoder(kind: str) -> msgspec.json.Decoder[Any]:
 
 
 def encode_run(run: Run) -> bytes:
-    """A snapshot: the whole folded state but its plan."""
+    """A snapshot: the whole folded state, without its plan unless the run has changed that."""
     return _encoder.encode(
         {name: getattr(run, name) for name in _PLAIN}
         | {
@@ -83,14 +101,21 @@ def encode_run(run: Run) -> bytes:
             "gates": run.gates,
             "ending": run.ending,
             "finished": run.finished,
+            "heard": run.heard,
+            "windows": run.windows,
+            "answer": run.answer,
         }
+        | ({"plan": plan_to_json(run.plan).decode()} if run.grafted else {})
     )
 
 
 def decode_run(plan: Plan, text: bytes) -> Run:
     """The run behind a snapshot."""
     raw = msgspec.json.decode(text)
-    run = Run(plan=plan, **{name: raw[name] for name in _PLAIN})
+    if "plan" in raw:
+        plan = plan_from_json(raw["plan"].encode())
+    # What is not there was not known when the snapshot was written.
+    run = Run(plan=plan, **{name: raw[name] for name in _PLAIN if name in raw})
     run.states = {
         step: msgspec.convert(state, _STATES[kind]) for step, (kind, state) in raw["states"].items()
     }
@@ -102,6 +127,9 @@ def decode_run(plan: Plan, text: bytes) -> Run:
     run.gates = {id: msgspec.convert(gate, r.Gate) for id, gate in raw["gates"].items()}
     run.ending = msgspec.convert(raw["ending"], e.Ending | None)
     run.finished = msgspec.convert(raw["finished"], e.Finished | None)
+    run.heard = msgspec.convert(raw.get("heard", {}), dict[str, Message])
+    run.windows = msgspec.convert(raw.get("windows", {}), dict[str, tuple[int, int]])
+    run.answer = msgspec.convert(raw.get("answer"), e.Answered | None)
     return run
 
 

@@ -225,15 +225,20 @@ class Simulation:
             self._report(delivery, worked)
         if chance > 0.95:
             self._command(place[0], c.Beat(*place[1:]))
+        if chance > 0.97:
+            self._command(place[0], c.Note("said", {"chance": chance}, *place[1:]))
 
     def _report(self, delivery: Delivery, worked: bool) -> None:
         place = parse_attempt_id(delivery.id)
         assert place is not None
         self.conductor.sure(delivery.id)
         failure = None if worked else e.Failure("plugin_error", "it did not work", self.random.random() < 0.7)
-        emits = (("note", {"n": self.random.randint(0, 9)}),) if self.random.random() < 0.8 else ()
-        complete = self.random.random() < 0.3
-        self._command(place[0], c.Report(*place[1:], {"ok": True}, failure, emits, {"turns": 1}, complete))
+        output, done = {"ok": True}, self.random.random() < 0.3
+        emits = (e.Emission("note", {"n": self.random.randint(0, 9)}),) if self.random.random() < 0.8 else ()
+        report = c.Report(
+            *place[1:], output, failure, emits, state={"turns": 1}, done=(output,) if done else ()
+        )
+        self._command(place[0], report)
 
     def _gates(self) -> list[tuple[str, Gate]]:
         loaded = self.conductor.loaded.items()

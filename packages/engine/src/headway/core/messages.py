@@ -1,0 +1,133 @@
+"""Messages: which steps a turn's emissions go to, and what travels with them.
+
+Source: bundle contract, sections 4 and 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from headway.core import events as e
+from headway.core.conditions import holds
+from headway.core.plan import Json
+from headway.core.run import Final, Run
+
+if TYPE_CHECKING:
+    from headway.core.progress import Progress
+
+INBOX_MESSAGES_MAX = 10_000
+"""Messages that may wait for one step."""
+
+RUN_MESSAGES_MAX = 100_000
+"""Messages that may wait in one run."""
+
+INHERITED = ("correlation_id", "content_type", "content_encoding", "artifacts")
+"""What a message takes over from the one that caused it, unless it says otherwise."""
+
+ATTEMPT_HEADERS = "mn.workflow."
+"""Headers of the ledger: they tell of one step's attempt and never travel on to another."""
+
+OVER = "step is over"
+NO_TARGET = "dead_letter"
+NO_ROUTE = "route_not_matched"
+
+
+def send(progress: Progress, step: str, turn: int, emissions: Iterable[e.Emission]) -> None:
+    """Send what a turn of `step` emits, caused by the message that the turn was about."""
+    run = progress.run
+    agent = run.spec(step).agent or step
+    incoming = run.heard.get(step)
+    for index, emission in enumerate(emissions):
+        if run.phase == "finished":
+            return
+        targets, reason = _targets(run, agent, emission, incoming)
+        meta = _meta(emission, incoming)
+        for target in targets or ([emission.to] if reason else []):
+            id = f"{run.id}/{step}/{turn}/{index}/{target}"
+            message = e.Message(id, emission.type, emission.body, agent, meta)
+            if reason:
+                progress.emit(e.Dropped(step, message, reason, progress.world.now_ms))
+            else:
+                post(progress, target, message, sender=step)
+
+
+def post(progress: Progress, agent: str, message: e.Message, *, sender: str = "") -> None:
+    """Put a message into the inbox of the step for which `agent` takes it."""
+    run, now_ms = progress.run, progress.world.now_ms
+    step = receiver(run, agent, sender)
+    if isinstance(run.states.get(step), Final):
+        progress.emit(e.Dropped(step, message, OVER, now_ms))
+    elif full := no_room(run, step):
+        progress.emit(e.Ending("failed", e.Failure("inbox_full", full, False), now_ms))
+    else:
+        progress.emit(e.Delivered(step, message, now_ms))
+        progress.again(step)
+
+
+def no_room(run: Run, step: str) -> str:
+    """Why no message more can wait for `step`, or ""."""
+    if len(run.inbox.get(step, ())) >= INBOX_MESSAGES_MAX:
+        return f"the inbox of '{step}' holds {INBOX_MESSAGES_MAX} messages"
+    if run.waiting >= RUN_MESSAGES_MAX:
+        return f"{RUN_MESSAGES_MAX} messages wait in this run"
+    return ""
+
+
+def receiver(run: Run, agent: str, sender: str) -> str:
+    """The step for which an agent takes a message: one that follows the sender's, else its first that is
+    not over.  Steps that begin with a message of their own are not meant."""
+    steps = run.plan.of_agent[agent]
+    if len(steps) == 1:
+        return steps[0]
+    named = [step for step in steps if run.plan.by_id[step].opening is None] or list(steps)
+    after = {edge.child for edge in run.plan.children.get(sender, ())}
+    open_ones = [step for step in named if not isinstance(run.states.get(step), Final)]
+    return next((step for step in open_ones if step in after), (open_ones or named)[0])
+
+
+def _targets(run: Run, agent: str, emission: e.Emission, incoming: e.Message | None) -> tuple[list[str], str]:
+    """Who gets an emission, and, when nobody does though somebody should, why."""
+    if emission.to:
+        known = emission.to in run.plan.of_agent
+        return ([emission.to], "") if known else ([], NO_TARGET)
+    considered = [r for r in run.plan.routes_from.get(agent, ()) if r.type in ("*", emission.type)]
+    if not considered:
+        return [], ""
+    matched = considered
+    if any(route.condition for route in considered):
+        scope = _scope(run, agent, emission, incoming)
+        matched = [route for route in considered if holds(route.condition, scope)]
+    if any(route.first for route in considered):
+        matched = matched[:1]
+    return [route.target for route in matched], "" if matched else NO_ROUTE
+
+
+def _scope(run: Run, agent: str, emission: e.Emission, incoming: e.Message | None) -> dict[str, Json]:
+    memory = run.memory.get(agent) or {}
+    message: Json = None
+    if incoming is not None:
+        message = {
+            "body": incoming.body,
+            "headers": incoming.meta.get("headers", {}),
+            "type": incoming.type,
+            "class": incoming.meta.get("class", "event"),
+            "from": incoming.source,
+            "to": agent,
+        }
+    return {"payload": emission.body, "message": message, "state": memory, "agent_state": memory}
+
+
+def _meta(emission: e.Emission, incoming: e.Message | None) -> dict[str, Json]:
+    if incoming is None:
+        return emission.meta
+    passed = {name: incoming.meta[name] for name in INHERITED if name in incoming.meta}
+    passed.setdefault("correlation_id", incoming.id)
+    headers = {
+        name: value
+        for name, value in incoming.meta.get("headers", {}).items()
+        if not name.startswith(ATTEMPT_HEADERS)
+    } | emission.meta.get("headers", {})
+    if headers:
+        passed["headers"] = headers
+    return passed | {"causation_id": incoming.id} | {k: v for k, v in emission.meta.items() if k != "headers"}
