@@ -1,0 +1,157 @@
+"""When a cron expression is due, in any time zone.  Pure: the moment to start from is an argument.
+
+The library walks the wall clock; here the wall clock is laid onto real time.  A rule with a star in its
+minutes or hours goes by real time: it is due whenever the wall shows its time, twice in the hour that is
+repeated in autumn, never in the one that is left out in spring.  A rule for certain times is due once for
+each: the first time where an hour is repeated, and right after the gap where its time is left out.
+
+Source: runtime API, section 3.8, "Cron"; the two kinds of rules are those of Debian's cron.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim, CronSimError
+
+TEXT_CHARS_MAX = 200
+
+SHORTCUTS = {
+    "@hourly": "0 * * * *",
+    "@daily": "0 0 * * *",
+    "@weekly": "0 0 * * 0",
+    "@monthly": "0 0 1 * *",
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+}
+
+_FIELD = re.compile(r"[0-9*,/-]+", re.ASCII)
+_ZONE = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+){0,2}", re.ASCII)
+_DAY_S = 86_400
+_SOME_MOMENT = datetime(2000, 1, 1)  # noqa: DTZ001  # The wall clock has no zone.
+
+
+@dataclass(frozen=True, slots=True)
+class Cron:
+    """An expression that has been understood.
+
+    text: as it was written.  fields: five fields for the library.  by_the_wall: due at certain times of the
+    wall clock, and not whenever the wall shows them.
+    """
+
+    text: str
+    fields: str
+    by_the_wall: bool
+
+
+def parse(text: str) -> Cron | None:
+    """The expression, or None when it is none or can never be due."""
+    stripped = text.strip()
+    if len(stripped) > TEXT_CHARS_MAX:
+        return None
+    fields = SHORTCUTS.get(stripped, stripped).split()
+    if len(fields) != 5 or not all(_FIELD.fullmatch(field) for field in fields):
+        return None
+    # For the library a day field that begins with a star is no restriction; here only the bare star is none.
+    fields[2] = _spelled_out(fields[2], "1-31")
+    fields[4] = _spelled_out(fields[4], "0-6")
+    joined = " ".join(fields)
+    try:
+        CronSim(joined, _SOME_MOMENT)
+    except CronSimError:
+        return None
+    return Cron(stripped, joined, not (fields[0].startswith("*") or fields[1].startswith("*")))
+
+
+def _spelled_out(field: str, every: str) -> str:
+    return field if field == "*" else ",".join(re.sub(r"^\*", every, part) for part in field.split(","))
+
+
+def zone_named(name: str) -> ZoneInfo | None:
+    """The time zone with this IANA name, or None."""
+    if not _ZONE.fullmatch(name):
+        return None
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        return None
+
+
+def next_ms(crons: Iterable[Cron], zone: tzinfo, *, after_ms: int) -> int | None:
+    """The first moment after `after_ms` at which one of them is due, or None when none ever will be.
+
+    Units: milliseconds since the epoch, UTC.
+    """
+    after_s = after_ms // 1_000
+    found = [
+        (_by_the_wall if cron.by_the_wall else _by_real_time)(cron.fields, zone, after_s) for cron in crons
+    ]
+    return min((second * 1_000 for second in found if second is not None), default=None)
+
+
+def _by_the_wall(fields: str, zone: tzinfo, after_s: int) -> int | None:
+    # In a repeated hour the wall may show a time that has had its turn: then the next one is asked for.
+    for wall in CronSim(fields, _wall(zone, after_s)):
+        second = _shown_first(zone, wall)
+        if second > after_s:
+            return second
+    return None
+
+
+def _by_real_time(fields: str, zone: tzinfo, after_s: int) -> int | None:
+    start_s = after_s + 1
+    while True:
+        offset_s = _offset(zone, start_s)
+        wall = next(CronSim(fields, _wall(zone, start_s) - timedelta(seconds=1)), None)
+        if wall is None:
+            return None
+        second = _seconds(wall) - offset_s
+        change_s = _next_change(zone, start_s, second)
+        if change_s is None:
+            return second
+        start_s = change_s  # The clocks are put forward or back before it is due: go on from there.
+
+
+def _shown_first(zone: tzinfo, wall: datetime) -> int:
+    """When the wall first shows this time; where it is left out, the moment at which the clocks jump."""
+    before_s = int(wall.replace(tzinfo=zone, fold=1).timestamp())
+    second = int(wall.replace(tzinfo=zone, fold=0).timestamp())
+    if before_s >= second:
+        return second
+    change_s = _next_change(zone, before_s, second)
+    return second if change_s is None else change_s
+
+
+def _next_change(zone: tzinfo, start_s: int, end_s: int) -> int | None:
+    """The first second after `start_s`, up to `end_s`, with another offset than `start_s` has, or None.
+
+    Clocks are not changed twice within a day.
+    """
+    offset_s = _offset(zone, start_s)
+    low = start_s
+    while low < end_s:
+        high = min(low + _DAY_S, end_s)
+        if _offset(zone, high) != offset_s:
+            while high - low > 1:
+                middle = (low + high) // 2
+                low, high = (middle, high) if _offset(zone, middle) == offset_s else (low, middle)
+            return high
+        low = high
+    return None
+
+
+def _wall(zone: tzinfo, second: int) -> datetime:
+    return datetime.fromtimestamp(second, zone).replace(tzinfo=None, fold=0)
+
+
+def _seconds(wall: datetime) -> int:
+    """The wall clock as if it were UTC."""
+    return int(wall.replace(tzinfo=UTC).timestamp())
+
+
+def _offset(zone: tzinfo, second: int) -> int:
+    return _seconds(_wall(zone, second)) - second
