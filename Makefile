@@ -13,7 +13,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format bench sim torture pins clean
+.PHONY: help setup demo test check format bench sim torture proto pins clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +47,10 @@ sim: $(STAMP) ## Live many lives full of crashes, or one again (SEED=7; SEEDS=20
 
 torture: $(STAMP) ## Kill the real engine and the real agent again and again, and look for anything lost or done twice
 	@$(BIN)/python -m tests.torture $(ARGS)
+
+proto: $(STAMP) ## Generate the message classes of the MirrorNeuron API from their .proto files
+	$(BIN)/python -m grpc_tools.protoc -Ipackages/wire/src --python_out=packages/wire/src --pyi_out=packages/wire/src \
+	    packages/wire/src/headway_wire/mirrorneuron/*.proto
 
 pins: $(STAMP) ## Renew constraints.txt (developers; the lock file itself records hosts and stays out of git)
 	@$(BIN)/uv lock --upgrade --quiet --python $(BIN)/python

@@ -1,4 +1,4 @@
-"""A gRPC server of JSON methods, for engines and plugins alike.
+"""A gRPC server, for engines and plugins alike; what the bytes of a message mean is its methods' affair.
 
 A method is an async function of the request's bytes; a stream is an async function of a `ServedStream`.
 Errors of our tree leave as their gRPC status; anything else leaves as INTERNAL without its text, and is
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -21,7 +21,7 @@ import grpc.aio
 
 from headway_wire.codec import MESSAGE_BYTES_MAX
 from headway_wire.errors import Broken, Conflict, HeadwayError
-from headway_wire.status import CODE_KEY
+from headway_wire.status import CODE_KEY, grpc_status
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,7 @@ class ServedStream:
 
 Method = Callable[[bytes, Caller], Awaitable[bytes]]
 Stream = Callable[[ServedStream], Awaitable[None]]
+Admit = Callable[[Mapping[str, str]], None]  # a call's metadata; raises for one that is not let in
 
 
 class Host:
@@ -76,6 +77,9 @@ class Host:
     port = await host.start("[::]:0")
     ...
     await host.stop()
+
+    admit: asked before anything of a call is read, and for paths that nobody serves too.
+    text: what callers read of an error.  options: of grpc, beside `SERVER_OPTIONS`.
     """
 
     def __init__(
@@ -84,9 +88,12 @@ class Host:
         streams: Mapping[str, Stream] | None = None,
         *,
         message_bytes_max: int = MESSAGE_BYTES_MAX,
+        admit: Admit | None = None,
+        text: Callable[[HeadwayError], str] = str,
+        options: Sequence[tuple[str, int]] = (),
     ) -> None:
-        self._methods = dict(methods)
-        self._streams = dict(streams or {})
+        self._table = _Table(methods, streams or {}, admit, text)
+        self._options = tuple(options)
         self._message_bytes_max = message_bytes_max
         self._server: grpc.aio.Server | None = None
         self.port = 0
@@ -101,9 +108,9 @@ class Host:
             ("grpc.max_send_message_length", self._message_bytes_max),
         )
         server = grpc.aio.server(
-            options=(*SERVER_OPTIONS, *limits), maximum_concurrent_rpcs=CONCURRENT_CALLS_MAX
+            options=(*SERVER_OPTIONS, *limits, *self._options), maximum_concurrent_rpcs=CONCURRENT_CALLS_MAX
         )
-        server.add_generic_rpc_handlers((_Table(self._methods, self._streams),))
+        server.add_generic_rpc_handlers((self._table,))
         try:
             self.port = server.add_insecure_port(address)
         except RuntimeError as error:
@@ -129,49 +136,77 @@ class Host:
 
 
 class _Table(grpc.GenericRpcHandler):
-    def __init__(self, methods: Mapping[str, Method], streams: Mapping[str, Stream]) -> None:
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        streams: Mapping[str, Stream],
+        admit: Admit | None,
+        text: Callable[[HeadwayError], str],
+    ) -> None:
         unary: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            path: grpc.unary_unary_rpc_method_handler(_unary(path, call)) for path, call in methods.items()
+            path: grpc.unary_unary_rpc_method_handler(_unary(path, call, text))
+            for path, call in methods.items()
         }
         open_ended: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
-            path: grpc.stream_stream_rpc_method_handler(_stream(path, call)) for path, call in streams.items()
+            path: grpc.stream_stream_rpc_method_handler(_stream(path, call, text))
+            for path, call in streams.items()
         }
         self._handlers = {**unary, **open_ended}
+        self._admit = admit
+        self._text = text
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
-        return self._handlers.get(handler_call_details.method)
+        path = handler_call_details.method
+        if self._admit is not None:
+            try:
+                self._admit(_plain(handler_call_details.invocation_metadata))
+            except Exception as error:  # noqa: BLE001 - becomes the call's status
+                return grpc.stream_stream_rpc_method_handler(_stream(path, _raises(error), self._text))
+        return self._handlers.get(path)
 
 
-def _unary(path: str, method: Method) -> Callable[..., Awaitable[bytes]]:
+def _raises(error: Exception) -> Stream:
+    async def refuse(_stream: ServedStream) -> None:
+        raise error
+
+    return refuse
+
+
+def _unary(path: str, method: Method, text: Callable[[HeadwayError], str]) -> Callable[..., Awaitable[bytes]]:
     async def answer(body: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
             return await method(body, _caller(context))
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - becomes the call's status
-            await _abort(path, error, context)
+            await _abort(path, error, text, context)
 
     return answer
 
 
-def _stream(path: str, stream: Stream) -> Callable[..., Awaitable[None]]:
+def _stream(path: str, stream: Stream, text: Callable[[HeadwayError], str]) -> Callable[..., Awaitable[None]]:
     async def talk(_requests: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         try:
             await stream(ServedStream(context, _caller(context)))
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - becomes the call's status
-            await _abort(path, error, context)
+            await _abort(path, error, text, context)
 
     return talk
 
 
 def _caller(context: grpc.aio.ServicerContext[bytes, bytes]) -> Caller:
-    metadata = context.invocation_metadata() or ()
-    plain = {key.lower(): value for key, value in metadata if isinstance(value, str)}
-    return Caller(plain, context.peer(), context.time_remaining())
+    return Caller(_plain(context.invocation_metadata()), context.peer(), context.time_remaining())
+
+
+def _plain(metadata: Iterable[tuple[str, str | bytes]] | None) -> dict[str, str]:
+    return {key.lower(): value for key, value in metadata or () if isinstance(value, str)}
 
 
 async def _abort(
-    path: str, error: BaseException, context: grpc.aio.ServicerContext[bytes, bytes]
+    path: str,
+    error: BaseException,
+    text: Callable[[HeadwayError], str],
+    context: grpc.aio.ServicerContext[bytes, bytes],
 ) -> NoReturn:
     """End the call with the status that `error` means to the caller."""
     if isinstance(error, (asyncio.CancelledError, grpc.aio.AbortError)):
@@ -182,5 +217,5 @@ async def _abort(
         error = Broken(f"internal error {mark}; its cause is in the log of the process that answered")
     elif isinstance(error, Broken):
         log.error("%s failed: %s", path, error, exc_info=error)
-    status = grpc.StatusCode[error.grpc_status]
-    await context.abort(status, str(error)[:STATUS_TEXT_CHARS_MAX], ((CODE_KEY, error.code),))
+    status = grpc.StatusCode[grpc_status(error)]
+    await context.abort(status, text(error)[:STATUS_TEXT_CHARS_MAX], ((CODE_KEY, error.code),))

@@ -32,6 +32,8 @@ STATUS_NAMES = (
     "DATA_LOSS",
     "UNAUTHENTICATED",
 )
+UNIMPLEMENTED = "unimplemented"  # code of an error: the peer knows the call and does not offer it
+STATUS_OF_CODE = {UNIMPLEMENTED: "UNIMPLEMENTED"}  # where the kind of the error does not say enough
 HTTP_STATUSES = {
     "400": "INTERNAL",
     "401": "UNAUTHENTICATED",
@@ -43,6 +45,11 @@ HTTP_STATUSES = {
     "504": "UNAVAILABLE",
 }
 RESET_REFUSED_STREAM, RESET_CANCEL, RESET_ENHANCE_YOUR_CALM = 0x7, 0x8, 0xB
+
+
+def grpc_status(error: HeadwayError) -> str:
+    """The name of the status with which `error` leaves this process; `from_grpc` reads it back."""
+    return STATUS_OF_CODE.get(error.code, error.grpc_status)
 
 
 def header_error(headers: Mapping[str, str]) -> HeadwayError | None:
