@@ -80,7 +80,7 @@ STEPS = st.builds(
     work=WORKS,
     trigger=st.builds(Trigger, rule=st.sampled_from(Rule), quorum=COUNTS),
     on_message=st.booleans(),
-    when=st.none() | WORDS,
+    when=JSON,
     each=JSON,
     retry=st.builds(
         Retry, attempts=COUNTS, delay_ms=COUNTS, multiplier=st.floats(1, 10), delay_max_ms=COUNTS
@@ -116,6 +116,7 @@ JOBS = st.builds(
         max_size=1,
     ).map(tuple),
     limits=st.builds(Limits, patches=COUNTS, active_steps=COUNTS, operations=COUNTS, input_bytes=COUNTS),
+    dataflow=st.booleans(),
 )
 PLANS = st.builds(
     Plan,
@@ -168,7 +169,7 @@ def test_every_field_of_a_plan_is_drawn_by_the_property_above() -> None:
     }  # fmt: skip
     assert {field.name for field in fields(Job)} == {
         "bundle", "service", "ledger", "sink", "entrypoints", "agents", "recovery", "templates", "regions",
-        "limits",
+        "limits", "dataflow",
     }  # fmt: skip
 
 

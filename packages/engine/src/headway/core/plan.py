@@ -205,7 +205,7 @@ class Step:
     with `opening`, a message's type and body, when it has one.
     emit: type of the message that its output travels as, when its work is an action that emits none;
     failed_as: type of the message that its failures travel as, instead of failing it.
-    when: a template; a false value skips the step.
+    when: a template; a false value skips the step.  In a dataflow, a condition (see `conditions`).
     each: a template for a list; the step becomes one instance per item, ``id[0]``, ``id[1]`` ...
     Units: milliseconds; 0 for `liveness_ms` means that silence is not watched, 0 for `timeout_ms` that
     the action's own limit applies, else `ATTEMPT_MS`.
@@ -215,7 +215,7 @@ class Step:
     work: Work
     trigger: Trigger = Trigger()
     on_message: bool = False
-    when: str | None = None
+    when: Json = None
     each: Json = None
     retry: Retry = Retry()
     timeout_ms: int = 0
@@ -295,6 +295,7 @@ class Job:
     sink: the step whose output is the answer when no step is marked as `sink`.
     entrypoints: the agents that get the run's initial inputs.
     agents: all agents, in the order of the bundle.  recovery: the bundle's recovery mode.
+    dataflow: the steps are calls that pass values to each other (see `dataflow`), not agents with messages.
     """
 
     bundle: str
@@ -307,6 +308,7 @@ class Job:
     templates: tuple[tuple[str, Step], ...] = ()
     regions: tuple[Region, ...] = ()
     limits: Limits = Limits()
+    dataflow: bool = False
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from headway_wire.errors import Invalid
 from headway.core import events as e
 from headway.core.agents import failed, finish_job, next_turn
 from headway.core.conditions import holds
+from headway.core.dataflow import value_of
 from headway.core.evolve import evolve
 from headway.core.gates import APPROVAL, as_approved, sealed_form
 from headway.core.plan import (
@@ -94,7 +95,7 @@ class Progress:
             step = self._todo.popleft()
             if run.phase == "open":
                 self._look(step)
-        if run.phase == "open" and run.plan.job is not None and run.plan.job.agents:
+        if run.phase == "open" and run.plan.job is not None and not run.plan.job.dataflow:
             finish_job(self)
         elif run.phase == "open" and run.left == 0:
             self._succeed()
@@ -147,15 +148,15 @@ class Progress:
             self.fail(step, 1, 0, e.Failure("expression_failed", str(error), False))
 
     def _holds(self, condition: Json, step: str) -> bool:
-        if not isinstance(condition, str):
-            return holds(condition, self.scope(step))
+        if self.run.plan.job is not None:
+            return holds(condition, self._flow(step))
         value = self.world.evaluate(condition, self.scope(step))
         if not isinstance(value, bool):
             raise CannotEvaluate(f"'when' must be true or false, it is {value!r}")
         return value
 
     def _scatter(self, step: str, spec: Step) -> None:
-        items = self.world.evaluate(spec.each, self.scope(step))
+        items = self._value(spec.each, step)
         if not isinstance(items, list) or len(items) > EACH_ITEMS_MAX:
             raise CannotEvaluate(f"'for_each' must be a list of at most {EACH_ITEMS_MAX} items")
         self.emit(e.Scattered(step, items, self.world.now_ms))
@@ -180,6 +181,25 @@ class Progress:
             status = "rejected" if "rejected" in found else "failed" if "failed" in found else "skipped"
         output = [final.output if isinstance(final, Final) else None for final in finals]
         self.final(e.Gathered(step, status, output, self.world.now_ms), step)
+
+    def _value(self, tree: Json, step: str) -> Json:
+        """What a template, or a value of a dataflow, comes to; raises CannotEvaluate."""
+        if self.run.plan.job is not None:
+            return value_of(tree, self._flow(step))
+        return self.world.evaluate(tree, self.scope(step))
+
+    def _flow(self, step: str) -> dict[str, Json]:
+        """What the values of a dataflow may mention."""
+        run = self.run
+        finals = {id: state for id, state in run.states.items() if isinstance(state, Final)}
+        scope = {
+            "calls": {id: final.output for id, final in finals.items()},
+            "inputs": run.plan.inputs | (run.inputs.get("inputs") or {}),
+        }
+        base = origin(step)
+        if base != step:
+            scope["item"] = run.items[base][int(step[len(base) + 1 : -1])]
+        return scope
 
     def scope(self, step: str) -> dict[str, Json]:
         """What the templates of `step` may mention."""
@@ -233,7 +253,9 @@ class Progress:
     def _resolve(self, step: str, work: Act) -> e.Call:
         params = work.params
         if work.templated:
-            params = self.world.evaluate(params, self.scope(step))
+            params = self._value(params, step)
+            if not isinstance(params, dict):
+                raise CannotEvaluate(f"the parameters of '{work.action}' must be an object, not {params!r}")
         elif not work.plugin.startswith(BUNDLE) and not params and self.run.inbox.get(step):
             body = self.run.inbox[step][0].body
             params = body if isinstance(body, dict) else {"body": body}
@@ -371,8 +393,10 @@ class Progress:
             state.tries.failures if isinstance(state, Ready | Granted | Running | Unknown | Listening) else 0
         )
         tried = isinstance(state, Ready | Granted | Running | Listening)
-        again = failure.retryable or in_ledger(run, spec)
-        if tried and again and failures + 1 < spec.retry.attempts and run.phase != "ending":
+        # A bundle's steps and calls are tried again whatever the reason (bundle contract, section 7.4).
+        stubborn = in_ledger(run, spec) or (run.plan.job is not None and not spec.on_message)
+        left = failures + 1 < spec.retry.attempts and run.phase != "ending"
+        if tried and left and (failure.retryable or stubborn):
             until_ms = now_ms + spec.retry.wait_ms(failures + 1)
             self.emit(e.RetryScheduled(step, turn, attempt, failure, until_ms, now_ms))
             self.again(step)
@@ -418,7 +442,7 @@ class Progress:
     def _succeed(self) -> None:
         run = self.run
         try:
-            output = self.world.evaluate(run.plan.outputs, self.scope("")) if run.plan.outputs else None
+            output = self._value(run.plan.outputs, "") if run.plan.outputs else None
         except CannotEvaluate as error:
             self.finish("failed", None, e.Failure("expression_failed", f"outputs: {error}", False))
             return
