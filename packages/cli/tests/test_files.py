@@ -7,7 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from headway_cli.contexts import Context, Contexts, Files, Tokens, default_path
+from headway_cli.miractl.contexts import Context, Contexts, Files, Tokens, default_path
 from headway_wire.errors import Invalid, NotFound, Unauthenticated
 
 

@@ -1,6 +1,6 @@
-"""What every command gets: the flags that may stand anywhere, the session, and the way to show a result.
+"""What every command gets: the flags that may stand anywhere, and the way to show a result.
 
-Imported by `miractl --help`, so it imports click and nothing else that costs anything.
+Imported by `--help`, so it imports click and nothing else that costs anything.
 """
 
 from __future__ import annotations
@@ -9,12 +9,9 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import click
-
-if TYPE_CHECKING:
-    from headway_cli.session import Session
 
 FORMATS = ("table", "json", "yaml")
 
@@ -24,26 +21,18 @@ Table = Callable[[Any], Iterable[str]]
 
 @dataclass(slots=True)
 class App:
-    """One call of `miractl`.
+    """One call of a program.  Each program has its own, with what its commands need.
 
+    program: its name, as it is typed.
     output: table, json or yaml.
-    session: opened when first asked for, so that what needs no engine asks none.
+    plain: lines only, without colours, even on a terminal that could show more.
     """
 
-    context: str = ""
+    program: ClassVar[str] = ""
+
     output: str = "table"
-    insecure: bool = False
     no_color: bool = False
-    _session: Session | None = None
-
-    @property
-    def session(self) -> Session:
-        """The session of the chosen context.  Raises Unauthenticated when there is no context yet."""
-        if self._session is None:
-            from headway_cli.session import Session
-
-            self._session = Session.open(self.context, insecure=self.insecure)
-        return self._session
+    plain: bool = False
 
     @property
     def for_people(self) -> bool:
@@ -54,13 +43,13 @@ class App:
     def drawing(self) -> bool:
         """Whether a picture that changes may be drawn: for people, on a terminal that can show it."""
         encoding = (sys.stdout.encoding or "").lower().replace("-", "")
-        terminal = sys.stdout.isatty() and os.environ.get("TERM", "") != "dumb"
+        terminal = not self.plain and sys.stdout.isatty() and os.environ.get("TERM", "") != "dumb"
         return self.for_people and terminal and encoding.startswith("utf8")
 
     @property
     def colourless(self) -> bool:
         """Whether colours are unwanted.  Source: the convention of the variable NO_COLOR."""
-        return self.no_color or bool(os.environ.get("NO_COLOR"))
+        return self.no_color or self.plain or bool(os.environ.get("NO_COLOR"))
 
     def show(self, value: Any, table: Table) -> None:
         """Print a result in the chosen format; `table` says how people read it."""

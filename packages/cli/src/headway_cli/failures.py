@@ -6,7 +6,7 @@ Source: engine surface, section 8.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 import click
@@ -26,28 +26,26 @@ EXIT_CODES = {
 }
 """By kind of error; every other kind is 1: the engine is away, too busy, or defect."""
 
-HINTS = {
-    "no_session": "run `miractl login`",
-    "no_context": "run `miractl init`",
-    "unreachable": "start it with `headway up`, or choose another context with --context",
-    "certificate": "use --insecure if you know why it is not trusted",
-}
+Hints = Mapping[str, str]
+"""By code of an error, what to do about it; each program has its own."""
 
 
-def report(error: Exception, app: App, arguments: Sequence[str]) -> int:
+def report(
+    error: Exception, app: App, arguments: Sequence[str], *, hints: Hints, title: str = "error:"
+) -> int:
     """Print an error on stderr, in the chosen format, and return the exit code."""
-    known = _translated(error)
+    known = _translated(error, app.program)
     code = EXIT_CODES.get(known.kind, 1)
     output = _wanted_format(app, arguments)
     if output == "table":
         colour = False if app.colourless else None
-        click.echo("\n".join(_lines(error, known)), err=True, color=colour)
+        click.echo("\n".join(_lines(error, known, hints, title)), err=True, color=colour)
     else:
         click.echo(document({"error": known.to_dict()}, output), err=True)
     return code
 
 
-def _translated(error: Exception) -> HeadwayError:
+def _translated(error: Exception, program: str) -> HeadwayError:
     match error:
         case HeadwayError():
             return error
@@ -59,20 +57,20 @@ def _translated(error: Exception) -> HeadwayError:
             name = f"{error.filename}: " if error.filename else ""
             return Broken(f"{name}{error.strerror or error}", code="file")
         case _:
-            text = f"a defect of miractl: {type(error).__name__}: {error}"
+            text = f"a defect of {program}: {type(error).__name__}: {error}"
             return Broken(text, code="defect")
 
 
-def _lines(error: Exception, known: HeadwayError) -> list[str]:
+def _lines(error: Exception, known: HeadwayError, hints: Hints, title: str) -> list[str]:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return [error.format_message()]
-    lines = [f"{click.style('error:', fg='red', bold=True)} {clean(known.message)}"]
+    lines = [f"{click.style(title, fg='red', bold=True)} {clean(known.message)}"]
     lines += [f"  {_problem(problem)}" for problem in known.problems]
     nearest = known.facts.get("nearest")
     if isinstance(nearest, list) and nearest:
         lines.append(_hint("did you mean " + " or ".join(clean(str(name)) for name in nearest) + "?"))
-    if known.code in HINTS:
-        lines.append(_hint(HINTS[known.code]))
+    if known.code in hints:
+        lines.append(_hint(hints[known.code]))
     if isinstance(error, click.UsageError) and error.ctx is not None:
         lines.append(_hint(f"`{error.ctx.command_path} --help` says how"))
     return lines

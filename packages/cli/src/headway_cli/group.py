@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, ClassVar
 
 import click
 
 from headway_cli.app import FORMATS, App
 
 
-def _keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
     """Hand a flag to the App, wherever on the line it stood; the last one wins."""
     if not value:
         return
@@ -29,38 +29,34 @@ def forget_colour(context: click.Context | None) -> None:
         context = context.parent
 
 
-def _anywhere() -> list[click.Parameter]:
-    """The flags that every command takes.  New ones for each command, since click keeps state in them."""
-    return [
-        click.Option(
-            ["--context"], metavar="NAME", help="Use this context.", expose_value=False, callback=_keep
-        ),
-        click.Option(
-            ["-o", "--output"],
-            type=click.Choice(FORMATS),
-            help="How to print.  [default: table]",
-            expose_value=False,
-            callback=_keep,
-        ),
-        click.Option(
-            ["--no-color"], is_flag=True, help="Print without colours.", expose_value=False, callback=_keep
-        ),
-        click.Option(
-            ["--insecure"],
-            is_flag=True,
-            help="Do not check the engine's certificate.",
-            expose_value=False,
-            callback=_keep,
-        ),
-    ]
+def _output() -> click.Option:
+    return click.Option(
+        ["-o", "--output"],
+        type=click.Choice(FORMATS),
+        help="How to print.  [default: table]",
+        expose_value=False,
+        callback=keep,
+    )
+
+
+def _no_color() -> click.Option:
+    return click.Option(
+        ["--no-color"], is_flag=True, help="Print without colours.", expose_value=False, callback=keep
+    )
 
 
 class Command(click.Command):
-    """A command that takes the flags of the whole program too, and lists them apart."""
+    """A command that takes the flags of the whole program too, and lists them apart.
+
+    flags: what makes the flags that only this program has; new ones for each command, as click keeps state in
+    them.
+    """
+
+    flags: ClassVar[tuple[Callable[[], click.Option], ...]] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.anywhere = _anywhere()
+        self.anywhere: list[click.Parameter] = [make() for make in (*self.flags, _output, _no_color)]
         self.params += self.anywhere
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -8,16 +8,16 @@ import click
 from headway_wire.errors import HeadwayError, Unauthenticated
 
 from headway_cli import __version__
-from headway_cli.app import App
-from headway_cli.client import Client
-from headway_cli.contexts import Files
-from headway_cli.group import Command
+from headway_cli.miractl.app import Miractl
+from headway_cli.miractl.client import Client
+from headway_cli.miractl.contexts import Files
+from headway_cli.miractl.group import Command
 from headway_cli.output import card, paint
 
 
 @click.command(cls=Command)
 @click.pass_obj
-def version(app: App) -> None:
+def version(app: Miractl) -> None:
     """Say which version this is, and which the engine's is.
 
     The engine is asked without a session.  That it is away is not an error here.
@@ -25,7 +25,7 @@ def version(app: App) -> None:
     app.show({"client": __version__, **_engine(app)}, _lines)
 
 
-def _engine(app: App) -> dict[str, Any]:
+def _engine(app: Miractl) -> dict[str, Any]:
     try:
         context = Files().contexts().get(app.context)
     except Unauthenticated:

@@ -8,13 +8,13 @@ from typing import Any
 import click
 from headway_wire.errors import Invalid
 
-from headway_cli.app import App
-from headway_cli.client import PAGE, path
 from headway_cli.draw.look import glyph
-from headway_cli.group import Group
-from headway_cli.outcome import outputs
+from headway_cli.miractl.app import Miractl
+from headway_cli.miractl.client import PAGE, path
+from headway_cli.miractl.group import Group
+from headway_cli.miractl.outcome import outputs
+from headway_cli.miractl.progress import watched
 from headway_cli.output import ago, card, clean, columns, duration, flat, moment, now_ms, paint, what_of
-from headway_cli.progress import watched
 
 STATUSES = (
     "queued",
@@ -40,7 +40,7 @@ def execution() -> None:
 @click.option("--workflow", metavar="NAME", help="Only those of one workflow.")
 @click.option("--limit", type=click.IntRange(1), default=SHOWN, show_default=True, help="How many.")
 @click.pass_obj
-def list_(app: App, status: tuple[str, ...], workflow: str | None, limit: int) -> None:
+def list_(app: Miractl, status: tuple[str, ...], workflow: str | None, limit: int) -> None:
     """List executions, newest first."""
     query = {"status": status, **({"workflow": workflow} if workflow else {})}
     app.show(app.session.items("/executions", query=query, most=limit), _list)
@@ -49,7 +49,7 @@ def list_(app: App, status: tuple[str, ...], workflow: str | None, limit: int) -
 @execution.command()
 @click.argument("id")
 @click.pass_obj
-def get(app: App, id: str) -> None:
+def get(app: Miractl, id: str) -> None:
     """Show an execution with its steps."""
     app.show(app.session.call("GET", "/executions" + path(id)), _execution)
 
@@ -57,7 +57,7 @@ def get(app: App, id: str) -> None:
 @execution.command()
 @click.argument("id")
 @click.pass_obj
-def logs(app: App, id: str) -> None:
+def logs(app: Miractl, id: str) -> None:
     """Print the journal of an execution: everything that happened, in order."""
     app.show(app.session.items("/executions" + path(id, "logs"), page=PAGE), _logs)
 
@@ -66,7 +66,7 @@ def logs(app: App, id: str) -> None:
 @click.argument("id")
 @click.option("--plain", is_flag=True, help="Print lines, even on a terminal that could show the graph.")
 @click.pass_obj
-def watch(app: App, id: str, plain: bool) -> None:
+def watch(app: Miractl, id: str, plain: bool) -> None:
     """Draw an execution while it runs.  Exits with 6 when it does not succeed.
 
     Without a terminal, a line for each event.  With -o json, each journal entry as one line of JSON.
@@ -79,7 +79,7 @@ def watch(app: App, id: str, plain: bool) -> None:
 @click.argument("id")
 @click.option("--reason", default="", metavar="TEXT", help="Why; it is kept in the journal.")
 @click.pass_obj
-def cancel(app: App, id: str, reason: str) -> None:
+def cancel(app: Miractl, id: str, reason: str) -> None:
     """End an execution.  Nothing new begins; changes in flight are awaited."""
     _asked(app, id, ":cancel", {"reason": reason})
 
@@ -87,7 +87,7 @@ def cancel(app: App, id: str, reason: str) -> None:
 @execution.command()
 @click.argument("id")
 @click.pass_obj
-def pause(app: App, id: str) -> None:
+def pause(app: Miractl, id: str) -> None:
     """Let nothing new begin."""
     _asked(app, id, ":pause")
 
@@ -95,7 +95,7 @@ def pause(app: App, id: str) -> None:
 @execution.command()
 @click.argument("id")
 @click.pass_obj
-def resume(app: App, id: str) -> None:
+def resume(app: Miractl, id: str) -> None:
     """Go on with a paused execution."""
     _asked(app, id, ":resume")
 
@@ -106,7 +106,7 @@ def resume(app: App, id: str) -> None:
 @click.argument("verdict", type=click.Choice(("completed", "failed", "retry")))
 @click.option("--output-json", metavar="JSON", help="The step's output, when it completed.")
 @click.pass_obj
-def resolve(app: App, id: str, step: str, verdict: str, output_json: str | None) -> None:
+def resolve(app: Miractl, id: str, step: str, verdict: str, output_json: str | None) -> None:
     """Say what became of a STEP that is unknown: a change that may or may not have happened.
 
     `retry` does it again, behind a new approval.
@@ -121,7 +121,7 @@ def resolve(app: App, id: str, step: str, verdict: str, output_json: str | None)
     app.done(found, f"'{clean(step)}' of {clean(id)} counts as {verdict}; the execution is {_status(found)}.")
 
 
-def _asked(app: App, id: str, verb: str, body: dict[str, str] | None = None) -> None:
+def _asked(app: Miractl, id: str, verb: str, body: dict[str, str] | None = None) -> None:
     found = app.session.call("POST", "/executions" + path(id, verb), body)
     app.done(found, f"{clean(id)} is {_status(found)}.")
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from headway_wire.errors import HeadwayError, Unauthenticated, Unavailable, from_dict
 
-from headway_cli import client
-from headway_cli.client import path
-from headway_cli.session import Session
+from headway_cli.miractl import client
+from headway_cli.miractl.client import path
+from headway_cli.miractl.session import Session
 
 AWAY_S_MAX = 300.0
 """How long an engine may be away before watching gives up."""

@@ -8,12 +8,12 @@ from urllib.parse import urlsplit
 import click
 from headway_wire.errors import HeadwayError, Invalid
 
-from headway_cli.app import App
-from headway_cli.client import Client
-from headway_cli.contexts import Context, Files, checked_url
-from headway_cli.group import Command
+from headway_cli.miractl.app import Miractl
+from headway_cli.miractl.client import Client
+from headway_cli.miractl.contexts import Context, Files, checked_url
+from headway_cli.miractl.group import Command
+from headway_cli.miractl.session import tokens_from
 from headway_cli.output import clean, moment
-from headway_cli.session import tokens_from
 
 NAME = "default"
 URL = "http://localhost:8080"
@@ -24,7 +24,7 @@ SECRET_CHARS_MAX = 1_000
 @click.option("--name", help=f"Name of the context.  [asked; default: {NAME}]")
 @click.option("--url", help=f"Address of the engine.  [asked; default: {URL}]")
 @click.pass_obj
-def init(app: App, name: str | None, url: str | None) -> None:
+def init(app: Miractl, name: str | None, url: str | None) -> None:
     """Say where an engine is.  It becomes a context, and the current one.
 
     What is not given is asked for.  With --insecure the context never checks the engine's certificate.
@@ -48,7 +48,7 @@ def init(app: App, name: str | None, url: str | None) -> None:
 @click.option("--api-key", metavar="ID", help="Id of the API key, like key-...  [asked]")
 @click.option("--api-secret-stdin", is_flag=True, help="Read the secret from standard input.")
 @click.pass_obj
-def login(app: App, api_key: str | None, api_secret_stdin: bool) -> None:
+def login(app: Miractl, api_key: str | None, api_secret_stdin: bool) -> None:
     """Open a session with an API key.  The secret is asked for, and kept nowhere."""
     files = Files()
     context = files.contexts().get(app.context)
@@ -81,7 +81,7 @@ def login(app: App, api_key: str | None, api_secret_stdin: bool) -> None:
 
 @click.command(cls=Command)
 @click.pass_obj
-def logout(app: App) -> None:
+def logout(app: Miractl) -> None:
     """End the session.  Its tokens are forgotten here even when the engine is away."""
     session = app.session
     files, name = session.files, session.context.name

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from headway_cli.app import App
-from headway_cli.client import path
-from headway_cli.group import Group
+from headway_cli.miractl.app import Miractl
+from headway_cli.miractl.client import path
+from headway_cli.miractl.group import Group
 from headway_cli.output import ago, card, clean, columns, paint
 
 
@@ -19,7 +19,7 @@ def apikey() -> None:
 
 @apikey.command("list")
 @click.pass_obj
-def list_(app: App) -> None:
+def list_(app: Miractl) -> None:
     """List your API keys; an admin sees all."""
     app.show(app.session.items("/apikeys"), _list)
 
@@ -27,7 +27,7 @@ def list_(app: App) -> None:
 @apikey.command()
 @click.option("--description", default="", metavar="TEXT", help="What it is for.")
 @click.pass_obj
-def create(app: App, description: str) -> None:
+def create(app: Miractl, description: str) -> None:
     """Make an API key of your own.  Its secret is shown this once."""
     app.show(app.session.call("POST", "/apikeys", {"description": description}), _created)
 
@@ -35,7 +35,7 @@ def create(app: App, description: str) -> None:
 @apikey.command()
 @click.argument("id")
 @click.pass_obj
-def revoke(app: App, id: str) -> None:
+def revoke(app: Miractl, id: str) -> None:
     """End an API key, and all sessions that it opened."""
     app.session.call("DELETE", "/apikeys" + path(id))
     app.done({"id": id, "status": "revoked"}, f"{clean(id)} is revoked, and its sessions have ended.")

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from headway_cli.app import App
-from headway_cli.contexts import Files
-from headway_cli.group import Group
+from headway_cli.miractl.app import Miractl
+from headway_cli.miractl.contexts import Files
+from headway_cli.miractl.group import Group
 from headway_cli.output import card, columns, moment
 
 MASK = "********"
@@ -22,7 +22,7 @@ def config() -> None:
 
 @config.command()
 @click.pass_obj
-def view(app: App) -> None:
+def view(app: Miractl) -> None:
     """Show everything that is configured, with secrets masked."""
     files = Files()
     contexts = files.contexts()
@@ -39,7 +39,7 @@ def view(app: App) -> None:
 
 @config.command("get-contexts")
 @click.pass_obj
-def get_contexts(app: App) -> None:
+def get_contexts(app: Miractl) -> None:
     """List the contexts; * marks the current one."""
     contexts = Files().contexts()
     value = [{**asdict(context), "current": context.name == contexts.current} for context in contexts.all]
@@ -49,7 +49,7 @@ def get_contexts(app: App) -> None:
 @config.command("use-context")
 @click.argument("name")
 @click.pass_obj
-def use_context(app: App, name: str) -> None:
+def use_context(app: Miractl, name: str) -> None:
     """Make NAME the current context."""
     files = Files()
     with files.locked():

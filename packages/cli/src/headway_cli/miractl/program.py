@@ -5,16 +5,16 @@ This module knows which commands there are; what they do is imported when one is
 
 from __future__ import annotations
 
-import os
-import sys
+from collections.abc import Sequence
 from typing import NoReturn
 
 import click
 
-from headway_cli.app import App
-from headway_cli.group import LazyGroup, forget_colour
+from headway_cli.main import begun, run
+from headway_cli.miractl.app import Miractl
+from headway_cli.miractl.group import LazyGroup
 
-_COMMANDS = "headway_cli.commands."
+_COMMANDS = "headway_cli.miractl.commands."
 LAZY = {
     "version": (_COMMANDS + "version:version", "Say which version this is, and which the engine's is."),
     "init": (_COMMANDS + "access:init", "Say where an engine is."),
@@ -33,6 +33,14 @@ LAZY = {
     "completion": (_COMMANDS + "completion:completion", "Print a script that completes commands."),
 }
 
+HINTS = {
+    "no_session": "run `miractl login`",
+    "no_context": "run `miractl init`",
+    "unreachable": "start it with `headway up`, or choose another context with --context",
+    "certificate": "use --insecure if you know why it is not trusted",
+}
+"""By code of an error, what to do about it."""
+
 
 @click.command(
     cls=LazyGroup,
@@ -44,24 +52,15 @@ LAZY = {
 @click.pass_context
 def cli(context: click.Context) -> None:
     """The command line of a Headway engine."""
-    if context.ensure_object(App).colourless:
-        forget_colour(context)
+    begun(context, Miractl)
 
 
 def main() -> NoReturn:
-    """The console script: run a command, and turn what goes wrong into a message and an exit code."""
-    app = App()
-    try:
-        code = cli.main(prog_name="miractl", obj=app, standalone_mode=False)
-    except BrokenPipeError:
-        # The reader has seen enough.  Nothing may be flushed to it at exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 1
-    except (click.exceptions.Abort, KeyboardInterrupt):
-        click.echo(err=True)
-        code = 130
-    except Exception as error:  # noqa: BLE001  The last resort: people get a message, never a stack trace.
-        from headway_cli.failures import report
+    """The console script."""
+    run(cli, Miractl(), _report)
 
-        code = report(error, app, sys.argv[1:])
-    raise SystemExit(code if isinstance(code, int) else 0)
+
+def _report(error: Exception, app: Miractl, arguments: Sequence[str]) -> int:
+    from headway_cli.failures import report
+
+    return report(error, app, arguments, hints=HINTS)

@@ -9,9 +9,9 @@ from typing import Any
 import click
 from headway_wire.errors import Broken, Conflict, Invalid
 
-from headway_cli.app import App
-from headway_cli.client import path
-from headway_cli.group import Group
+from headway_cli.miractl.app import Miractl
+from headway_cli.miractl.client import path
+from headway_cli.miractl.group import Group
 from headway_cli.output import ago, card, clean, columns, document, flat, outline, paint
 
 OWN = "@"
@@ -35,7 +35,7 @@ def approval() -> None:
 )
 @click.option("--execution", metavar="ID", help="Only those of one execution.")
 @click.pass_obj
-def list_(app: App, status: tuple[str, ...], execution: str | None) -> None:
+def list_(app: Miractl, status: tuple[str, ...], execution: str | None) -> None:
     """List approvals, newest first: those that wait, unless --status says otherwise."""
     wanted = () if "all" in status else status
     query = {"status": wanted, **({"execution": execution} if execution else {})}
@@ -45,7 +45,7 @@ def list_(app: App, status: tuple[str, ...], execution: str | None) -> None:
 @approval.command()
 @click.argument("id")
 @click.pass_obj
-def get(app: App, id: str) -> None:
+def get(app: Miractl, id: str) -> None:
     """Show an approval with the exact call that it seals."""
     app.show(app.session.call("GET", "/approvals" + path(id)), _approval)
 
@@ -55,7 +55,7 @@ def get(app: App, id: str) -> None:
 @click.option("--comment", default="", metavar="TEXT", help="Kept with the decision.")
 @click.option("--yes", "-y", is_flag=True, help="Do not ask, for scripts.")
 @click.pass_obj
-def approve(app: App, id: str, comment: str, yes: bool) -> None:
+def approve(app: Miractl, id: str, comment: str, yes: bool) -> None:
     """Approve exactly what is shown.
 
     The sealed call is printed, its digest computed here and sent along: if it is not what waits at the gate
@@ -76,7 +76,7 @@ def approve(app: App, id: str, comment: str, yes: bool) -> None:
 @click.argument("id")
 @click.option("--comment", default="", metavar="TEXT", help="Why; kept with the decision.")
 @click.pass_obj
-def reject(app: App, id: str, comment: str) -> None:
+def reject(app: Miractl, id: str, comment: str) -> None:
     """Reject: the step is not done, and what depends on it is skipped."""
     _decided(app, app.session.call("POST", "/approvals" + path(id, ":reject"), {"comment": comment}))
 
@@ -103,7 +103,7 @@ def _check_seal(found: Mapping[str, Any]) -> None:
         raise Broken(text, code="digest_differs")
 
 
-def _ask(app: App, found: Mapping[str, Any]) -> None:
+def _ask(app: Miractl, found: Mapping[str, Any]) -> None:
     if not sys.stdin.isatty():
         text = "there is no terminal to ask; give --yes to approve without being asked"
         raise Invalid(text, code="usage")
@@ -113,7 +113,7 @@ def _ask(app: App, found: Mapping[str, Any]) -> None:
         raise Conflict("not approved; it still waits", code="not_confirmed")
 
 
-def _decided(app: App, found: Mapping[str, Any]) -> None:
+def _decided(app: Miractl, found: Mapping[str, Any]) -> None:
     id, run = clean(found["id"]), clean(found["execution"])
     text = f"{paint(found['status'])} {id}; {run} goes on.  Watch it: miractl execution watch {run}"
     app.done(found, text)

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from headway_wire.errors import Unauthenticated
 
-from headway_cli.client import PAGE, Client, Query, Told
-from headway_cli.contexts import Context, Files, Tokens
+from headway_cli.miractl.client import PAGE, Client, Query, Told
+from headway_cli.miractl.contexts import Context, Files, Tokens
 from headway_cli.output import now_ms
 
 RENEW_AHEAD_MS = 30_000

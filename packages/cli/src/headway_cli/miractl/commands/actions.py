@@ -9,11 +9,11 @@ from typing import Any
 import click
 from headway_wire.errors import NotFound
 
-from headway_cli.app import App
-from headway_cli.client import path
-from headway_cli.commands.pairs import mode_option, pairs, wait_option
-from headway_cli.group import Group
-from headway_cli.progress import started
+from headway_cli.miractl.app import Miractl
+from headway_cli.miractl.client import path
+from headway_cli.miractl.commands.pairs import mode_option, pairs, wait_option
+from headway_cli.miractl.group import Group
+from headway_cli.miractl.progress import started
 
 TEXTS = ("string", "str", "timerange", "duration", "")
 """Types whose values stay texts; all others are read as JSON."""
@@ -31,7 +31,9 @@ def action() -> None:
 @mode_option
 @wait_option
 @click.pass_obj
-def invoke(app: App, agent: str, action: str, params: tuple[str, ...], mode: str | None, wait: bool) -> None:
+def invoke(
+    app: Miractl, agent: str, action: str, params: tuple[str, ...], mode: str | None, wait: bool
+) -> None:
     """Call ACTION of AGENT.  Exits with 6 when it fails, with 0 when it waits for approval.
 
     A change waits for approval, as everywhere.  Values are read by the declared type of the parameter:
@@ -44,7 +46,7 @@ def invoke(app: App, agent: str, action: str, params: tuple[str, ...], mode: str
     started(app, app.session.call("POST", where, {"params": typed, "mode": mode or ""}), wait=wait)
 
 
-def _types(app: App, agent: str, action: str) -> Mapping[str, str]:
+def _types(app: Miractl, agent: str, action: str) -> Mapping[str, str]:
     """The declared types of an action's parameters; unknown names are for the engine to refuse."""
     try:
         found = app.session.call("GET", "/agents" + path(agent))

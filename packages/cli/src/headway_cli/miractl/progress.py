@@ -15,14 +15,14 @@ from typing import Any
 import click
 from headway_wire.errors import HeadwayError, NotFound, Unavailable
 
-from headway_cli.app import App
-from headway_cli.client import path
 from headway_cli.draw.scene import FINAL, RESTING, Scene, follow, origin
 from headway_cli.failures import EXIT_FAILED_RUN
-from headway_cli.feed import Away, End, Entry, entries
-from headway_cli.outcome import outcome, outputs
+from headway_cli.miractl.app import Miractl
+from headway_cli.miractl.client import path
+from headway_cli.miractl.feed import Away, End, Entry, entries
+from headway_cli.miractl.outcome import outcome, outputs
+from headway_cli.miractl.session import Session
 from headway_cli.output import clean, document, duration, line_of, paint
-from headway_cli.session import Session
 
 QUEUE_MAX = 1_000
 DEPTH_MAX = 5
@@ -36,7 +36,7 @@ News = Entry | End | Away | HeadwayError
 Stop = Callable[[Scene], bool]
 
 
-def started(app: App, execution: dict[str, Any], *, wait: bool) -> None:
+def started(app: Miractl, execution: dict[str, Any], *, wait: bool) -> None:
     """After something was started: wait for it when asked to, show what became of it, and exit with that."""
     id = clean(execution["id"])
     if not wait:
@@ -61,7 +61,7 @@ def started(app: App, execution: dict[str, Any], *, wait: bool) -> None:
     _conclude(app, execution["id"], _shown(app, execution, rests))
 
 
-def watched(app: App, id: str, *, plain: bool) -> None:
+def watched(app: Miractl, id: str, *, plain: bool) -> None:
     """Show an execution until it is over, and exit with 6 when it did not succeed."""
     execution = app.session.call("GET", "/executions" + path(id))
     if app.for_people:
@@ -78,7 +78,7 @@ def watched(app: App, id: str, *, plain: bool) -> None:
                     click.echo(f"{why}; trying again", err=True)
 
 
-def _conclude(app: App, id: str, drawn: bool) -> None:
+def _conclude(app: Miractl, id: str, drawn: bool) -> None:
     """Show what became of it.  Below a picture, only what the picture leaves out."""
     final = app.session.call("GET", "/executions" + path(id))
     if drawn and final["outputs"]:
@@ -87,14 +87,19 @@ def _conclude(app: App, id: str, drawn: bool) -> None:
     _exit(final["status"])
 
 
-def _shown(app: App, execution: dict[str, Any], stop: Stop, *, plain: bool = False) -> bool:
+def _shown(app: Miractl, execution: dict[str, Any], stop: Stop, *, plain: bool = False) -> bool:
     """Show an execution until it is over or `stop` says so; whether a picture of it is on the terminal."""
     scene = Scene.of(execution)
     news = _news(app, scene)
     if app.drawing and not plain:
         from headway_cli.picture import drawn
 
-        drawn(app, scene, news, stop, look=lambda: _look(app, scene))
+        drawn(
+            app,
+            scene,
+            news=lambda: _heard(app, scene, news),
+            enough=lambda: news.empty() and stop(scene),
+        )
         return True
     if app.for_people:
         _in_lines(scene, news, stop)
@@ -103,7 +108,7 @@ def _shown(app: App, execution: dict[str, Any], stop: Stop, *, plain: bool = Fal
     return False
 
 
-def _news(app: App, scene: Scene) -> queue.Queue[News]:
+def _news(app: Miractl, scene: Scene) -> queue.Queue[News]:
     """What is heard of an execution, read by a thread, so that a picture can move while nothing is heard."""
     heard: queue.Queue[News] = queue.Queue(QUEUE_MAX)
     session = app.session
@@ -132,6 +137,17 @@ def taken(scene: Scene, news: News) -> bool:
         case HeadwayError():
             raise news
     return True
+
+
+def _heard(app: Miractl, scene: Scene, heard: queue.Queue[News]) -> bool:
+    """Take all that has come, or wait for a frame; False when there is no more to come."""
+    going = True
+    with suppress(queue.Empty):
+        going = taken(scene, heard.get(timeout=FRAME_S))
+        while going and not heard.empty():
+            going = taken(scene, heard.get_nowait())
+    _look(app, scene)
+    return going
 
 
 def _silently(scene: Scene, news: queue.Queue[News], stop: Stop) -> None:
@@ -170,7 +186,7 @@ def _entry_lines(entry: dict[str, Any], begin_ms: int) -> Iterator[str]:
             yield f"{since:>8}  {paint(item['status'], text) if item['status'] else text}"
 
 
-def _look(app: App, scene: Scene) -> None:
+def _look(app: Miractl, scene: Scene) -> None:
     """Ask for what the journal does not tell, once for each: what a gate seals, how many instances there are.
 
     While the engine is away nothing is asked; the feed says when it is back.
@@ -180,7 +196,7 @@ def _look(app: App, scene: Scene) -> None:
             _ask(app, scene)
 
 
-def _ask(app: App, scene: Scene) -> None:
+def _ask(app: Miractl, scene: Scene) -> None:
     for id in list(scene.open_gates):
         if id not in scene.approvals:
             scene.approvals[id] = app.session.call("GET", "/approvals" + path(id))

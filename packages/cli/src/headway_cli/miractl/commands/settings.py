@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
-from headway_cli.app import App
-from headway_cli.client import path
-from headway_cli.group import Group
+from headway_cli.miractl.app import Miractl
+from headway_cli.miractl.client import path
+from headway_cli.miractl.group import Group
 from headway_cli.output import card, clean, columns, flat, moment
 
 
@@ -20,7 +20,7 @@ def settings() -> None:
 
 @settings.command("list")
 @click.pass_obj
-def list_(app: App) -> None:
+def list_(app: Miractl) -> None:
     """List the settings."""
     app.show(app.session.items("/settings"), _list)
 
@@ -28,7 +28,7 @@ def list_(app: App) -> None:
 @settings.command()
 @click.argument("key")
 @click.pass_obj
-def get(app: App, key: str) -> None:
+def get(app: Miractl, key: str) -> None:
     """Show one setting, with what it means."""
     app.show(app.session.call("GET", "/settings" + path(key)), _setting)
 
@@ -38,7 +38,7 @@ def get(app: App, key: str) -> None:
 @click.argument("value", required=False)
 @click.option("--default", "reset", is_flag=True, help="Back to the default.")
 @click.pass_obj
-def set_(app: App, key: str, value: str | None, reset: bool) -> None:
+def set_(app: Miractl, key: str, value: str | None, reset: bool) -> None:
     """Set KEY to VALUE, or back to its default."""
     if reset == (value is not None):
         raise click.UsageError("Give either VALUE or --default.")

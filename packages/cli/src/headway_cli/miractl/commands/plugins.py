@@ -7,10 +7,10 @@ from typing import Any
 import click
 from headway_wire.errors import Invalid
 
-from headway_cli.app import App
-from headway_cli.client import path
 from headway_cli.failures import EXIT_FAILED_RUN
-from headway_cli.group import Group
+from headway_cli.miractl.app import Miractl
+from headway_cli.miractl.client import path
+from headway_cli.miractl.group import Group
 from headway_cli.output import ago, card, clean, columns, flat, paint
 
 
@@ -22,19 +22,19 @@ def _group(kind: str) -> Group:
 
     @group.command("list", help=f"List the {kind}s that have registered.")
     @click.pass_obj
-    def list_(app: App) -> None:
+    def list_(app: Miractl) -> None:
         app.show(app.session.items(where), _list)
 
     @group.command(help=f"Show {article} {kind}, with its actions and their parameters.")
     @click.argument("name")
     @click.pass_obj
-    def get(app: App, name: str) -> None:
+    def get(app: Miractl, name: str) -> None:
         app.show(app.session.call("GET", where + path(name)), _plugin)
 
     @group.command(help=f"Ask {article} {kind} how it is, now.  Exits with 6 when it is not well.")
     @click.argument("name")
     @click.pass_obj
-    def health(app: App, name: str) -> None:
+    def health(app: Miractl, name: str) -> None:
         found = app.session.call("GET", where + path(name, "health"))
         app.show(found, _health)
         if not found["healthy"]:
@@ -43,7 +43,7 @@ def _group(kind: str) -> Group:
     @group.command(help=f"Show how {article} {kind} is configured; secrets are masked.")
     @click.argument("name")
     @click.pass_obj
-    def config(app: App, name: str) -> None:
+    def config(app: Miractl, name: str) -> None:
         app.show(app.session.items(where + path(name, "config")), _config)
 
     @group.command("config-set", help="Set one value of the configuration: KEY VALUE, or --key and --value.")
@@ -52,7 +52,9 @@ def _group(kind: str) -> Group:
     @click.option("--key", help="The key.")
     @click.option("--value", help="The value.")
     @click.pass_obj
-    def config_set(app: App, name: str, pair: tuple[str, ...], key: str | None, value: str | None) -> None:
+    def config_set(
+        app: Miractl, name: str, pair: tuple[str, ...], key: str | None, value: str | None
+    ) -> None:
         wanted, text = _pair(pair, key, value)
         item = app.session.call("PUT", where + path(name, "config", wanted), {"value": text})
         app.done(item, f"{clean(name)}: {clean(item['key'])} is {flat(item['value'])}")

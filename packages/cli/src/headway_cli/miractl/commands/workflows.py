@@ -9,12 +9,12 @@ from typing import Any
 import click
 from headway_wire.errors import Invalid, Problem
 
-from headway_cli.app import App
-from headway_cli.client import path
-from headway_cli.commands.pairs import mode_option, pairs, wait_option
-from headway_cli.group import Group
+from headway_cli.miractl.app import Miractl
+from headway_cli.miractl.client import path
+from headway_cli.miractl.commands.pairs import mode_option, pairs, wait_option
+from headway_cli.miractl.group import Group
+from headway_cli.miractl.progress import started
 from headway_cli.output import ago, card, clean, columns, flat, moment, what_of
-from headway_cli.progress import started
 
 FILE_BYTES_MAX = 256 << 10
 """What the engine takes; more is refused here, before it travels."""
@@ -27,7 +27,7 @@ def workflow() -> None:
 
 @workflow.command("list")
 @click.pass_obj
-def list_(app: App) -> None:
+def list_(app: Miractl) -> None:
     """List the workflows."""
     app.show(app.session.items("/workflows"), _list)
 
@@ -37,7 +37,7 @@ def list_(app: App) -> None:
 @click.option("--version", type=click.IntRange(1), help="An earlier version.")
 @click.option("--source", is_flag=True, help="Print the runbook itself and nothing else.")
 @click.pass_obj
-def get(app: App, name: str, version: int | None, source: bool) -> None:
+def get(app: Miractl, name: str, version: int | None, source: bool) -> None:
     """Show a workflow: its inputs and steps."""
     query = {"version": version} if version else None
     found = app.session.call("GET", "/workflows" + path(name), query=query)
@@ -50,7 +50,7 @@ def get(app: App, name: str, version: int | None, source: bool) -> None:
 @workflow.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.pass_obj
-def create(app: App, file: Path) -> None:
+def create(app: Miractl, file: Path) -> None:
     """Keep the runbook in FILE; a name that exists gets a new version.  `-` reads standard input."""
     found = app.session.call("POST", "/workflows", _text(file), query={"file": _shown(file)})
     app.done(found, f"Workflow '{clean(found['name'])}', version {found['version']}.")
@@ -60,7 +60,7 @@ def create(app: App, file: Path) -> None:
 @workflow.command()
 @click.argument("file", type=click.Path(dir_okay=False, allow_dash=True, path_type=Path))
 @click.pass_obj
-def validate(app: App, file: Path) -> None:
+def validate(app: Miractl, file: Path) -> None:
     """Check the runbook in FILE against the agents that are registered now; keeps nothing."""
     text = _text(file)
     found = app.session.call("POST", "/workflows:validate", text, query={"file": _shown(file)})
@@ -74,7 +74,7 @@ def validate(app: App, file: Path) -> None:
 @workflow.command()
 @click.argument("name")
 @click.pass_obj
-def delete(app: App, name: str) -> None:
+def delete(app: Miractl, name: str) -> None:
     """Remove a workflow, in all versions.  Past executions stay."""
     app.session.call("DELETE", "/workflows" + path(name))
     app.done({"name": name, "deleted": True}, f"Workflow '{clean(name)}' is gone; its executions stay.")
@@ -89,7 +89,7 @@ def delete(app: App, name: str) -> None:
 @wait_option
 @click.pass_obj
 def run(
-    app: App,
+    app: Miractl,
     name: str,
     inputs: tuple[str, ...],
     version: int | None,
@@ -124,7 +124,7 @@ def _shown(file: Path) -> str:
     return "stdin" if str(file) == "-" else str(file)
 
 
-def _warn(app: App, warnings: list[dict[str, Any]]) -> None:
+def _warn(app: Miractl, warnings: list[dict[str, Any]]) -> None:
     for warning in warnings:
         text = clean(str(Problem.from_dict(warning)))
         app.say(f"  {click.style('warning:', fg='yellow')} {text}")
