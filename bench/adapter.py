@@ -8,7 +8,6 @@ reached through the local link.
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
@@ -21,6 +20,7 @@ from headway.core.commands import Send, Wake
 from headway.core.events import Message
 from headway.core.plan import Act, Edge, Json, Plan, Step
 from headway.core.run import Idle
+from headway.interpreter import tune
 from headway.links.local import Function
 from headway.ports import OPEN_STATUSES, Store
 from headway.service.engine import Engine
@@ -35,8 +35,8 @@ DONE_MS = 300_000
 
 
 def run(main: Coroutine[None, None, None]) -> None:
-    """Run a measuring program on the loop, and with the thread turns, that `headway up` uses."""
-    sys.setswitchinterval(0.002)
+    """Run a measuring program on the loop, and in the interpreter, that `headway up` uses."""
+    tune()
     uvloop.run(main)
 
 

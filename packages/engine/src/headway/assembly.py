@@ -32,6 +32,7 @@ from headway.api.rpc.service import Services as RpcServices
 from headway.core.events import Failure
 from headway.core.plan import WORKFLOW, Json, Plan
 from headway.core.world import Facts
+from headway.interpreter import tune
 from headway.links.channels import Channels
 from headway.links.plugins import PluginLink
 from headway.links.router import Router
@@ -317,8 +318,7 @@ def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
 def run_engine(config_path: Path | None, environ: Mapping[str, str], *, watched: Path | None = None) -> None:
     """Run an engine until SIGTERM or SIGINT.  Raises what `load` and `assemble` raise."""
     _log_to_stdout()
-    # The threads of the store take short turns with the event loop; the default of 5 ms would be felt.
-    sys.setswitchinterval(0.002)
+    tune()
     loaded = load(config_path, environ)
     for warning in loaded.warnings:
         log.warning("configuration: %s", warning)

@@ -38,8 +38,9 @@ SNAPSHOT_EVENTS = 1_000
 UNSURE_MS = 10_000
 """How long a recovered attempt may stay unaccounted for before it counts as lost."""
 
-BATCH_ENTRIES_MAX = 128
-"""Entries that share a commit.  Not more, so that deciding, writing and the plugins' work overlap."""
+BATCH_ENTRIES_MAX = 256
+"""Entries that share a commit.  Not more, so that deciding, writing and the plugins' work overlap; not less,
+since the thread that writes waits for the interpreter several times a commit."""
 
 TIMERS_SPARE = 1_000
 
@@ -344,6 +345,8 @@ class Conductor:
             loaded = pending.loaded
             run = loaded.run
             loaded.in_flight -= 1
+            if loaded.last is pending:
+                loaded.last = None  # Else the two would keep each other until a garbage collection.
             if not ok:
                 self._forget(run.id)
                 for done in pending.dones:
@@ -374,6 +377,7 @@ class Conductor:
         again = []
         for pending in [*batch, *followers]:
             run = pending.loaded.run
+            pending.loaded.last = None
             if self.loaded.get(run.id) is pending.loaded:
                 self._forget(run.id)
                 if pending.seq > 0:
