@@ -84,7 +84,7 @@ def admin_token(argument: str | None, environ: Environment) -> str:
 
 
 def log_path(environ: Environment) -> Path:
-    """The SDK's log file: `MN_SDK_LOG_PATH`, else `sdk.log` in `MN_LOGS_ROOT`, else in `logs` below `home`."""
+    """The log file: `MN_SDK_LOG_PATH`, else `sdk.log` in `MN_LOGS_ROOT`, else in the state folder's `logs`."""
     named = environ.get("MN_SDK_LOG_PATH", "").strip()
     if named:
         return Path(named).expanduser()

@@ -51,9 +51,7 @@ def periodic_schedule(
         "timezone": timezone_name or start.get("timezone") or "UTC",
         "missed_policy": missed_policy or start.get("missed_policy") or "skip",
         "catchup_limit": limit,
-        "prohibit_overlap": start.get("prohibit_overlap", True)
-        if allow_overlap is None
-        else not allow_overlap,
+        "prohibit_overlap": prohibit,
     }
     if name:
         spec["name"] = name
