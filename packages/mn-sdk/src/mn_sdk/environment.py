@@ -84,7 +84,7 @@ def admin_token(argument: str | None, environ: Environment) -> str:
 
 
 def log_path(environ: Environment) -> Path:
-    """The log file: `MN_SDK_LOG_PATH`, else `sdk.log` in `MN_LOGS_ROOT`, else in the state folder's `logs`."""
+XX
     named = environ.get("MN_SDK_LOG_PATH", "").strip()
     if named:
         return Path(named).expanduser()
