@@ -151,10 +151,12 @@ class Cancel:
 class Wake:
     """The world has changed: a slot is free, a plugin is back, or time has passed.
 
-    Only the named steps are looked at, all active ones when there are none.
+    Only the named steps are looked at, all active ones when there are none.  recovered: the run was just
+    taken over from an engine that died, or an earlier life of this one.
     """
 
     steps: tuple[str, ...] = field(default=())
+    recovered: bool = False
 
 
 Command = (

@@ -48,7 +48,9 @@ def advance(run: Run, command: c.Command, world: World) -> list[e.Event]:
     match command:
         case c.Report():
             _report(progress, command)
-        case c.Wake(steps):
+        case c.Wake(steps, recovered):
+            if recovered and run.plan.job is not None:
+                _recover(progress)
             _wake(progress, steps or tuple(run.active))
         case c.Submit():
             _submit(progress, command)
@@ -246,6 +248,18 @@ def _beat(progress: Progress, step: str, turn: int, attempt: int) -> None:
 
 
 # Time and a changed world -------------------------------------------------------------------------
+
+
+def _recover(progress: Progress) -> None:
+    """Say that a job was taken over; one that wants it waits for a person (bundle contract, section 6.4)."""
+    run, now_ms = progress.run, progress.world.now_ms
+    job = run.plan.job
+    assert job is not None
+    progress.emit(e.Noted("", 0, 0, "job_recovery_started", {"recovery_mode": job.recovery}, now_ms))
+    if job.recovery == "manual_recover" and run.phase == "open":
+        progress.emit(e.Paused("recovery", now_ms))
+    else:
+        progress.emit(e.Noted("", 0, 0, "job_recovered", {"recovery_mode": job.recovery}, now_ms))
 
 
 def _wake(progress: Progress, steps: tuple[str, ...]) -> None:

@@ -128,7 +128,7 @@ def _submitted(run: Run, event: e.Submitted) -> None:
 
 
 def _paused(run: Run, event: e.Paused) -> None:
-    run.phase = "paused"
+    run.phase, run.paused_by = "paused", event.by
 
 
 def _resumed(run: Run, event: e.Resumed) -> None:
@@ -297,6 +297,8 @@ def _take(run: Run, step: str) -> Message | None:
     message = inbox.popleft()
     run.waiting -= 1
     run.heard[step] = message
+    agent = run.spec(step).agent or step
+    run.taken[agent] = run.taken.get(agent, 0) + 1
     return message
 
 

@@ -58,6 +58,9 @@ LOSSES_MAX = 5
 
 LOSS_DELAY_MS = 200
 
+OWN = (WORKFLOW, BUNDLE)
+"""Plugins that are ours: starting a run, or a turn of a bundle, asks nobody; what these do then does."""
+
 NO_SLOT = "no slot is free in pool"
 
 
@@ -288,7 +291,7 @@ class Progress:
             text = f"'{call.action}' has no parameter '{usurped[0]}', and with it another action could run"
             self.fail(step, turn, tries.attempt, e.Failure("wrong_parameters", text, False))
             return
-        manual = Mode.MANUAL in (run.mode, world.mode) and call.plugin != WORKFLOW
+        manual = Mode.MANUAL in (run.mode, world.mode) and not call.plugin.startswith(OWN)
         if facts.permission > Permission.READ or manual:
             text = facts.description or f"{call.action} by {call.plugin}"
             self._gate(step, turn, tries.attempt, call, text)

@@ -429,8 +429,8 @@ class Conductor:
             self._wait(run, step)
         return True
 
-    def go_on(self, run_id: str, *, now_ms: int) -> None:
-        """Let an adopted run move, and find out what it missed."""
+    def go_on(self, run_id: str, *, now_ms: int, recovered: bool = False) -> None:
+        """Let an adopted run move, and find out what it missed; `recovered`: its engine had died."""
         loaded = self.loaded.get(run_id)
         if loaded is None:
             return
@@ -446,7 +446,7 @@ class Conductor:
                     pass
         for probe in probes:
             self._unsure[probe.id] = (now_ms + UNSURE_MS, run.id, probe.step, probe.turn, probe.attempt)
-        self._apply(loaded, c.Wake(), None, now_ms)
+        self._apply(loaded, c.Wake(recovered=recovered), None, now_ms)
         self._set_timer(loaded, wake_ms(run))
         if probes:
             self._link.probe(probes)

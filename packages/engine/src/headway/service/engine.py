@@ -223,6 +223,10 @@ class Engine:
         loaded = self._conductor.loaded.get(run_id)
         return loaded.run if loaded is not None else await self._fold(run_id)
 
+    async def plan(self, digest: str) -> Plan:
+        """A plan as it was stored.  Raises KeyError when it is not."""
+        return (await self._plans_for([digest]))[digest]
+
     async def durable_run(self, run_id: str) -> Run:
         """A copy of a run whose state is safe on disk: what people are told must survive the process.
 
@@ -493,7 +497,7 @@ class Engine:
             self._owner, now_ms=now_ms, statuses=("waiting_approval",), limit=CLAIM_RUNS
         ):
             resting += len(claimed)
-        self._go_on(adopted)
+        self._go_on(adopted, recovered=True)
         for run_id in adopted:
             if self._conductor.loaded[run_id].run.parent:
                 self._spawn(self.end_orphan(run_id))
@@ -513,9 +517,9 @@ class Engine:
                 adopted.append(run.id)
         return adopted
 
-    def _go_on(self, runs: Sequence[str]) -> None:
+    def _go_on(self, runs: Sequence[str], *, recovered: bool = False) -> None:
         for run_id in runs:
-            self._conductor.go_on(run_id, now_ms=self.clock.now_ms())
+            self._conductor.go_on(run_id, now_ms=self.clock.now_ms(), recovered=recovered)
         self._poke()
 
     # Loops ----------------------------------------------------------------------------------------

@@ -1,0 +1,447 @@
+"""Jobs: submitting bundles, and seeing, controlling and following what runs them.
+
+Source: runtime API, sections 3.1 to 3.3, 5, 10 and 11.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+from headway_wire.errors import Conflict, HeadwayError, Invalid, NotFound, Refused
+from headway_wire.manifest import Manifest, read
+
+from headway.bundles import plan_of
+from headway.core import commands as c
+from headway.core.plan import Plan
+from headway.core.run import Run
+from headway.ports import OPEN_STATUSES, Records, RunHead
+from headway.service.engine import Engine
+from headway.service.jobs.records import (
+    Record,
+    agent_record,
+    job_record,
+    status_of,
+    summary,
+    updated_ms,
+)
+from headway.service.jobs.story import TERMINAL, Story
+from headway.service.launching import Bundles
+from headway.service.ledger import decode_events, fold
+from headway.service.watch import IDLE_MS, Watch, changed_within
+
+log = logging.getLogger("headway.jobs")
+
+LIST_DEFAULT = 100
+RECENT_EVENTS = 50
+STORY_EVENTS_MAX = 5_000
+LINES_PER_READ = 500
+JOBS_SCANNED_MAX = 10_000
+TEXT_BYTES_MAX = 8_192
+ENDED = ("succeeded", "failed", "cancelled", "timed_out")
+
+_NOT_JOB = "run-"  # Runs that were not submitted as jobs are called so.
+
+Told = list[Record]
+
+Hook = Callable[[str, Manifest], Awaitable[None]]
+
+
+class Placement(Protocol):
+    """Where a job's agents run, and what they get of the machine."""
+
+    async def place(self, job_id: str, manifest: Manifest, *, force: bool) -> Mapping[str, Any]:
+        """An allocation by agent.  Raises Conflict, or Invalid, when it cannot be."""
+        ...
+
+    async def release(self, job_id: str) -> None:
+        """Give back what `place` allocated."""
+        ...
+
+
+class Jobs:
+    """The jobs of one tenant.
+
+    capacity: slots of an executor pool.  node: the name of the node that work runs on.
+    on_start, on_end: called when a job was accepted, and when it has ended.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        watch: Watch,
+        records: Records,
+        bundles: Bundles,
+        placement: Placement,
+        *,
+        tenant: str,
+        node: str,
+        capacity: Callable[[str], int],
+    ) -> None:
+        self._engine = engine
+        self._watch = watch
+        self._records = records
+        self._cleared: set[str] = set()
+        self._bundles = bundles
+        self._placement = placement
+        self._tenant = tenant
+        self._node = node
+        self._capacity = capacity
+        self._manifests: dict[str, Manifest] = {}
+        self.on_start: list[Hook] = []
+        self.on_end: list[Hook] = []
+
+    # Submitting -----------------------------------------------------------------------------------
+
+    async def submit(
+        self,
+        manifest_json: str,
+        payloads: Mapping[str, bytes],
+        *,
+        metadata: Mapping[str, Any] | None = None,
+        job_id: str = "",
+    ) -> str:
+        """Queue a job, durably, and say its id.  A job that exists under `job_id` is left as it is.
+
+        metadata: merged into the manifest's own, for this job.
+        Raises Invalid for a manifest or payload path that is not taken; Conflict for what cannot run here or
+        now; Unavailable when nothing was accepted.
+        """
+        if job_id and await self.status(job_id) is not None:
+            return job_id
+        raw = _parsed(manifest_json)
+        manifest = read(raw)
+        digest = await self._bundles.keep(manifest_json, payloads)
+        job_id = job_id or self._new_id(manifest.graph_id)
+        await self.start(digest, manifest, job_id=job_id, metadata=metadata)
+        return job_id
+
+    async def start(
+        self, digest: str, manifest: Manifest, *, job_id: str, metadata: Mapping[str, Any] | None = None
+    ) -> None:
+        """Begin a job of a bundle that is kept already."""
+        forced = manifest.forced or _forced(metadata)
+        allocations = dict(await self._placement.place(job_id, manifest, force=forced))
+        try:
+            plan = plan_of(manifest, digest, capacity=self._capacity, allocations=allocations)
+            inputs: dict[str, Any] = {
+                "initial_inputs": {agent: list(b) for agent, b in manifest.seeds.items()}
+            }
+            if allocations:
+                inputs["allocations"] = allocations
+            if metadata:
+                inputs["metadata"] = dict(metadata)
+            await self._engine.submit(plan, inputs, tenant=self._tenant, requester=REQUESTER, run_id=job_id)
+        except BaseException:
+            await self._placement.release(job_id)
+            raise
+        for hook in self.on_start:
+            await _called(hook, job_id, manifest)
+
+    def _new_id(self, graph_id: str) -> str:
+        slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", graph_id)[:80].strip("-.") or "job"
+        if slug.startswith(_NOT_JOB):
+            slug = f"job-{slug}"
+        return f"{slug}-{self._engine.clock.now_ms()}-{os.urandom(6).hex()}"
+
+    # Seeing ---------------------------------------------------------------------------------------
+
+    async def status(self, job_id: str) -> str | None:
+        """pending, running, paused, completed, failed or cancelled; None for an unknown job."""
+        try:
+            return status_of((await self._run(job_id)).status())
+        except NotFound:
+            return None
+
+    async def get(self, job_id: str) -> Record | None:
+        """Job, summary, agents, recent events and sandboxes; None for an unknown job."""
+        try:
+            run = await self._run(job_id)
+        except NotFound:
+            return None
+        digest, manifest = await self._manifest(run.plan)
+        head = await self._engine.store.head(job_id)
+        changed_ms = updated_ms(head, run)
+        told = await self._recent(run, manifest)
+        recent = told[-RECENT_EVENTS:][::-1]
+        now_ms = changed_ms if run.phase == "finished" else self._engine.clock.now_ms()
+        answer: Record = {
+            "job": job_record(run, manifest, digest=digest, updated_ms=changed_ms, node=self._node),
+            "summary": summary(
+                run, manifest, updated_ms=changed_ms, node=self._node, last_event=_last(recent)
+            ),
+            "agents": [agent_record(run, node, place=self._node, now_ms=now_ms) for node in manifest.nodes],
+            "recent_events": recent,
+            "sandboxes": [_sandbox(event) for event in told if event["type"] == "sandbox_job_completed"][
+                -100:
+            ],
+        }
+        shortened: Record = _shortened(answer)
+        return shortened
+
+    async def list(self, *, limit: int = LIST_DEFAULT, include_terminal: bool = True) -> Told:
+        """Summaries, newest change first."""
+        limit = limit if limit > 0 else LIST_DEFAULT
+        statuses = () if include_terminal else OPEN_STATUSES
+        heads = [head async for head in self._heads(statuses, most=limit)]
+        found = []
+        for head in sorted(heads, key=lambda head: (head.updated_ms, head.run), reverse=True):
+            run = await self._engine.run(head.run)
+            _, manifest = await self._manifest(run.plan)
+            status = run.status()
+            found.append(
+                summary(
+                    run,
+                    manifest,
+                    updated_ms=updated_ms(head, run),
+                    node=self._node,
+                    last_event=f"job_{status_of(status)}",
+                )
+            )
+        return found
+
+    async def manifest(self, job_id: str) -> tuple[str, dict[str, bytes]]:
+        """The bundle of a job: its manifest as it was given, and its payloads.  Raises NotFound."""
+        run = await self._run(job_id)
+        assert run.plan.job is not None
+        return await self._bundles.load(run.plan.job.bundle)
+
+    async def _heads(self, statuses: tuple[str, ...], *, most: int) -> AsyncGenerator[RunHead, None]:
+        """Heads of the tenant's jobs, newest submission first."""
+        before, seen, found = None, 0, 0
+        while seen < JOBS_SCANNED_MAX and found < most:
+            page = await self._engine.store.heads(
+                tenant=self._tenant, statuses=statuses, before=before, limit=LINES_PER_READ
+            )
+            for head in page:
+                hidden = head.run.startswith(_NOT_JOB) or head.run in self._cleared
+                if not hidden and found < most:
+                    found += 1
+                    yield head
+            seen += len(page)
+            if len(page) < LINES_PER_READ:
+                return
+            before = (page[-1].submitted_ms, page[-1].run)
+
+    async def _run(self, job_id: str) -> Run:
+        if not job_id or job_id.startswith(_NOT_JOB) or job_id in self._cleared:
+            raise NotFound(f"there is no job '{job_id}'")
+        run = await self._engine.durable_run(job_id)
+        if run.plan.job is None or run.tenant != self._tenant:
+            raise NotFound(f"there is no job '{job_id}'")
+        return run
+
+    async def _manifest(self, plan: Plan) -> tuple[str, Manifest]:
+        assert plan.job is not None
+        digest = plan.job.bundle
+        found = self._manifests.get(digest)
+        if found is None:
+            text, _ = await self._bundles.load(digest)
+            if len(self._manifests) >= LIST_DEFAULT:
+                self._manifests.pop(next(iter(self._manifests)))
+            found = self._manifests[digest] = read(_parsed(text))
+        return digest, found
+
+    # Controlling ----------------------------------------------------------------------------------
+
+    async def cancel(self, job_id: str, reason: str = "") -> str:
+        """`cancelled`.  Raises NotFound when the job does not exist or has ended."""
+        await self._control(job_id, c.Cancel("operator", reason or "cancelled by operator"))
+        return "cancelled"
+
+    async def pause(self, job_id: str) -> str:
+        """`paused`.  Raises NotFound when the job does not exist or does not run."""
+        await self._control(job_id, c.Pause("operator"))
+        return "paused"
+
+    async def resume(self, job_id: str) -> str:
+        """`resumed`, also when it runs already.  Raises NotFound; Conflict when it has ended."""
+        run = await self._run(job_id)
+        if run.phase in ("finished", "ending"):
+            raise Conflict(f"job is not paused: job {job_id} is {status_of(run.status())}")
+        await self._engine.command(job_id, c.Resume("operator"))
+        return "resumed"
+
+    async def _control(self, job_id: str, command: c.Command) -> None:
+        run = await self._run(job_id)
+        stopped = NotFound(f"job {job_id} is not running")
+        if run.phase in ("finished", "ending"):
+            raise stopped
+        try:
+            await self._engine.command(job_id, command)
+        except Conflict as error:
+            raise stopped from error
+
+    async def cancel_all(self) -> Record:
+        """Cancel every job that has not ended."""
+        cancelled, failed = [], []
+        async for head in self._heads(OPEN_STATUSES, most=JOBS_SCANNED_MAX):
+            try:
+                await self.cancel(head.run)
+                cancelled.append(head.run)
+            except HeadwayError as error:
+                failed.append({"job_id": head.run, "error": error.message})
+        return {"cancelled": cancelled, "failed": failed, "total": len(cancelled) + len(failed)}
+
+    async def clear(self) -> int:
+        """Forget the jobs that have ended, and say how many there were.
+
+        The journal is never shortened: it is this view of it that does not show them any more.
+        """
+        ended = [head.run async for head in self._heads(ENDED, most=JOBS_SCANNED_MAX)]
+        for job_id in ended:
+            await self._records.put(self._cleared_key(job_id), b"{}", now_ms=self._engine.clock.now_ms())
+            self._cleared.add(job_id)
+        return len(ended)
+
+    def _cleared_key(self, job_id: str) -> str:
+        return f"/mirrorneuron/{self._tenant}/cleared/{job_id}"
+
+    async def load(self) -> None:
+        """Remember what was cleared; to be called once, before anything else."""
+        prefix, after = self._cleared_key(""), ""
+        while page := await self._records.list(prefix, after=after):
+            self._cleared |= {record.key.removeprefix(prefix) for record in page}
+            after = page[-1].key
+
+    async def note(self, job_id: str, kind: str, payload: Mapping[str, Any], agent_id: str = "") -> None:
+        """Put one event into a job's history; a job that is over takes none.  Raises NotFound."""
+        said = {**payload, **({"agent_id": agent_id} if agent_id else {})}
+        await self._engine.command(job_id, c.Note(kind, said))
+
+    # Following ------------------------------------------------------------------------------------
+
+    async def events(
+        self, job_id: str, *, follow: bool = False, limit: int = 0
+    ) -> AsyncGenerator[Record, None]:
+        """The job's events in order, the last `limit` of the stored ones when that is above 0.
+
+        follow: goes on with the live ones and ends after the terminal one.  None is lost or told twice.
+        """
+        try:
+            run = await self._run(job_id)
+        except NotFound:
+            return
+        _, manifest = await self._manifest(run.plan)
+        with self._watch.on(job_id) as changed:
+            story, seq = await self._story(run, manifest), -1
+            stored, seq = await self._told(story, job_id, seq)
+            over = False
+            for event in stored[-limit:] if limit > 0 else stored:
+                yield event
+                over = event["type"] in TERMINAL
+            while follow and not over and not self._watch.closed:
+                await changed_within(changed, timeout_ms=IDLE_MS)
+                fresh, seq = await self._told(story, job_id, seq)
+                for event in fresh:
+                    yield event
+                    over = event["type"] in TERMINAL
+
+    async def _story(self, run: Run, manifest: Manifest) -> Story:
+        """A story from the beginning: with the plan as it was stored, before the run changed it."""
+        plan = await self._engine.plan(run.plan_digest) if run.grafted else run.plan
+        return Story(plan, node=self._node, pressure=_pressure(manifest))
+
+    async def _told(self, story: Story, job_id: str, seq: int) -> tuple[Told, int]:
+        told: Told = []
+        while True:
+            lines = await self._engine.store.lines(job_id, after_seq=seq, limit=LINES_PER_READ)
+            for line in lines:
+                told += story.tell(decode_events(line.events), at_ms=line.at_ms)
+                seq = line.seq
+            if len(lines) < LINES_PER_READ:
+                return told, seq
+
+    async def _recent(self, run: Run, manifest: Manifest) -> Told:
+        """The job's latest events; all of them unless its history is long."""
+        if run.length <= STORY_EVENTS_MAX:
+            told, _ = await self._told(await self._story(run, manifest), run.id, -1)
+            return told
+        plan = await self._engine.plan(run.plan_digest)
+        history = (await self._engine.store.load([run.id]))[0]
+        start = fold(plan, history.snapshot, [])
+        story = Story.since(start, node=self._node, pressure=_pressure(manifest))
+        told = []
+        for _, text in history.entries:
+            told += story.tell(decode_events(text), at_ms=run.submitted_ms)
+        return told
+
+    async def ended(self, run: Run) -> None:
+        """A run has ended: tell whoever wants to know, when it was a job."""
+        if run.plan.job is None or run.tenant != self._tenant:
+            return
+        try:
+            _, manifest = await self._manifest(run.plan)
+            await self._placement.release(run.id)
+        except HeadwayError as error:
+            log.warning("the end of job %s could not be told to everybody: %s", run.id, error)
+            return
+        for hook in self.on_end:
+            await _called(hook, run.id, manifest)
+
+
+REQUESTER = "mirrorneuron"
+"""Who asks for what jobs do: the contract knows no users."""
+
+
+async def _called(hook: Hook, job_id: str, manifest: Manifest) -> None:
+    try:
+        await hook(job_id, manifest)
+    except Refused as error:
+        log.warning("job %s: %s", job_id, error)
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.MsgspecError as error:
+        raise Invalid(f"manifest_json is not valid JSON: {error}", code="invalid_bundle") from error
+
+
+def _forced(metadata: Mapping[str, Any] | None) -> bool:
+    validation = (metadata or {}).get("mn_validation")
+    return isinstance(validation, Mapping) and validation.get("force") is True
+
+
+def _pressure(manifest: Manifest) -> dict[str, tuple[int, int, int]]:
+    return {
+        node.id: (
+            node.backpressure.high_watermark,
+            node.backpressure.low_watermark,
+            node.backpressure.max_queue_depth,
+        )
+        for node in manifest.nodes
+    }
+
+
+def _sandbox(event: Record) -> Record:
+    payload = event.get("payload") or {}
+    return {
+        "agent_id": event.get("agent_id"),
+        "sandbox_name": payload.get("sandbox_name"),
+        "exit_code": payload.get("exit_code"),
+        "pool": payload.get("pool"),
+        "timestamp": event["timestamp"],
+    }
+
+
+def _last(recent: list[Record]) -> str:
+    if not recent:
+        return ""
+    event = recent[0]
+    return f"{event['type']}({event.get('agent_id', '')})" if event.get("agent_id") else str(event["type"])
+
+
+def _shortened(value: Any) -> Any:
+    """The same with long texts cut.  Source: runtime API, section 3.2."""
+    if isinstance(value, str):
+        return value if len(value) <= TEXT_BYTES_MAX else value[:TEXT_BYTES_MAX] + "... (cut)"
+    if isinstance(value, dict):
+        return {key: _shortened(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_shortened(item) for item in value]
+    return value
