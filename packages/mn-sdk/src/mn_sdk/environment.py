@@ -84,7 +84,7 @@ def admin_token(argument: str | None, environ: Environment) -> str:
 
 
 def log_path(environ: Environment) -> Path:
-XX
+    """The log file: `MN_SDK_LOG_PATH`, else `sdk.log` in `MN_LOGS_ROOT`, else in `logs` of `home`."""
     named = environ.get("MN_SDK_LOG_PATH", "").strip()
     if named:
         return Path(named).expanduser()
