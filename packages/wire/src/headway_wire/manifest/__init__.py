@@ -1,5 +1,6 @@
 """Manifests: what a job bundle says, in one normal form for compiler, command line and engine."""
 
+from headway_wire.manifest.findings import Finding, report
 from headway_wire.manifest.form import (
     HOST_LOCAL,
     Aggregator,
@@ -21,6 +22,8 @@ from headway_wire.manifest.form import (
     Upload,
     Work,
 )
+from headway_wire.manifest.reading import check_supported, findings, invalid, read
+from headway_wire.manifest.shapes import normal
 from headway_wire.manifest.terms import (
     Backpressure,
     Check,
@@ -51,6 +54,7 @@ __all__ = [
     "Device",
     "Dynamic",
     "Executor",
+    "Finding",
     "Json",
     "Manifest",
     "MessageEdge",
@@ -74,4 +78,10 @@ __all__ = [
     "Upload",
     "Volume",
     "Work",
+    "check_supported",
+    "findings",
+    "invalid",
+    "normal",
+    "read",
+    "report",
 ]

@@ -7,10 +7,10 @@ that a manifest has cost anything.  A null stands for an absent key, as everywhe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from headway_wire.manifest.findings import Findings, at, shown
+from headway_wire.manifest.findings import Findings, Severity, at, printable, shown
 from headway_wire.manifest.terms import Json
 
 NESTING_MAX = 64
@@ -34,49 +34,90 @@ Reader = Callable[[Json], Any]
 Table = Mapping[str, tuple[str, Reader]]
 
 
-def take(
-    found: Findings, raw: Mapping[str, Json], table: Table, *, pointer: str, subject: str
-) -> dict[str, Any]:
-    """The fields that `raw` gives, by name; `subject` begins messages ("node x: config.")."""
-    taken: dict[str, Any] = {}
-    for key, value in raw.items():
-        entry = table.get(key)
-        if entry is None or value is None:
-            continue
-        try:
-            taken[entry[0]] = entry[1](value)
-        except Wrong as wrong:
-            expected = str(wrong)
-            text = f"{subject}{key} must be {expected}, found {shown(value)}"
-            found.add("wrong_type", text, at(pointer, key), expected=expected, actual=value)
-    return taken
+class Spot:
+    """Where in a manifest somebody reads: knows how messages name the place, and where findings go.
 
+    prefix: what comes before a key in messages: ``node x: config.``
+    """
 
-def object_at(found: Findings, raw: Mapping[str, Json], key: str, pointer: str = "") -> dict[str, Json]:
-    """The object under `key`; {} when it is absent, or wrong and noted."""
-    value = raw.get(key)
-    if isinstance(value, dict):
+    __slots__ = ("found", "pointer", "prefix")
+
+    def __init__(self, found: Findings, pointer: str = "", prefix: str = "") -> None:
+        self.found = found
+        self.pointer = pointer
+        self.prefix = prefix
+
+    def inside(self, key: str) -> Spot:
+        """The spot of the object under `key`."""
+        return Spot(self.found, at(self.pointer, key), f"{self.prefix}{printable(key)}.")
+
+    def note(
+        self,
+        rule: str,
+        message: str,
+        key: str = "",
+        *,
+        expected: str = "",
+        actual: Json = None,
+        severity: Severity = "error",
+        help: str = "",
+    ) -> None:
+        """Note a finding about `key`, or about the spot itself.  The message is taken as it is."""
+        pointer = at(self.pointer, key) if key else self.pointer
+        self.found.add(rule, message, pointer, expected=expected, actual=actual, severity=severity, help=help)
+
+    def wrong(self, key: str, value: Json, expected: str) -> None:
+        """Note that `value`, under `key`, is not what is `expected` there."""
+        text = f"{self.prefix}{printable(key)} must be {expected}, found {shown(value)}"
+        self.note("wrong_type", text, key, expected=expected, actual=value)
+
+    def take(self, raw: Mapping[str, Json], table: Table) -> dict[str, Any]:
+        """The fields that `raw` gives, by name."""
+        taken: dict[str, Any] = {}
+        for key, value in raw.items():
+            entry = table.get(key)
+            if entry is None or value is None:
+                continue
+            try:
+                taken[entry[0]] = entry[1](value)
+            except Wrong as wrong:
+                self.wrong(key, value, str(wrong))
+        return taken
+
+    def object(self, raw: Mapping[str, Json], key: str) -> dict[str, Json]:
+        """The object under `key`; {} when it is absent, or wrong and noted."""
+        value = raw.get(key)
+        if isinstance(value, dict):
+            return value
+        if value is not None:
+            self.wrong(key, value, "an object")
+        return {}
+
+    def array(self, raw: Mapping[str, Json], key: str, *, most: int) -> Sequence[Json]:
+        """The array under `key`; empty when it is absent, or wrong and noted."""
+        value = raw.get(key)
+        if value is None:
+            return ()
+        if not isinstance(value, list | tuple):
+            self.wrong(key, value, "an array")
+            return ()
+        if len(value) > most:
+            message = f"{self.prefix}{key} may have at most {most} entries, found {len(value)}"
+            self.note("over_limit", message, key, expected=str(most), actual=len(value))
+            return ()
         return value
-    if value is not None:
-        wrong_kind(found, value, f"{pointer}/{key}", "an object")
-    return {}
 
-
-def list_at(found: Findings, raw: Mapping[str, Json], key: str, pointer: str = "") -> Sequence[Json]:
-    """The array under `key`; empty when it is absent, or wrong and noted."""
-    value = raw.get(key)
-    if isinstance(value, list | tuple):
-        return value
-    if value is not None:
-        wrong_kind(found, value, f"{pointer}/{key}", "an array")
-    return ()
-
-
-def wrong_kind(found: Findings, value: Json, pointer: str, expected: str) -> None:
-    """Note that something of another kind stands at `pointer`."""
-    where = pointer.removeprefix("/").replace("/", ".") or "the manifest"
-    text = f"{where} must be {expected}, found {shown(value)}"
-    found.add("wrong_type", text, pointer, expected=expected, actual=value)
+    def objects(
+        self, raw: Mapping[str, Json], key: str, *, most: int
+    ) -> Iterator[tuple[Spot, dict[str, Json]]]:
+        """The objects in the array under `key`, each with its spot; other entries are noted."""
+        for index, item in enumerate(self.array(raw, key, most=most)):
+            spot = Spot(self.found, f"{at(self.pointer, key)}/{index}", f"{self.prefix}{key}[{index}].")
+            if isinstance(item, dict):
+                yield spot, item
+            else:
+                message = f"{spot.prefix[:-1]} must be an object, found {shown(item)}"
+                spot.note("wrong_type", message, expected="an object", actual=item)
 
 
 # Readers ------------------------------------------------------------------------------------------
@@ -188,12 +229,12 @@ def is_plain(found: Findings, raw: Json) -> bool:
     level: list[Json] = [raw]
     values = 0
     for _ in range(NESTING_MAX + 1):
-        values += len(level)
-        if values > VALUES_MAX:
-            found.add("over_limit", f"the manifest has more than {VALUES_MAX} values")
-            return False
         below: list[Json] = []
         for item in level:
+            values += len(item) if isinstance(item, dict | list | tuple) else 1
+            if values > VALUES_MAX:
+                found.add("over_limit", f"the manifest has more than {VALUES_MAX} values")
+                return False
             if problem := _gather(item, below):
                 found.add("not_json", f"the manifest is not JSON: {problem}", actual=item)
                 return False
@@ -205,7 +246,7 @@ def is_plain(found: Findings, raw: Json) -> bool:
 
 
 def _gather(item: Json, below: list[Json]) -> str:
-    """What is wrong with `item` itself, or ""; what it holds goes to `below`."""
+    """What is wrong with `item` itself, or ""; what of it must be looked at on its own goes to `below`."""
     kind = type(item)
     if kind is dict:
         for key in item:
@@ -213,24 +254,30 @@ def _gather(item: Json, below: list[Json]) -> str:
                 return f"a key is {type(key).__name__}, not text"
             if not key.isascii() and not _is_unicode(key):
                 return "a key holds half a surrogate pair"
-        below.extend([value for value in item.values() if type(value) not in _LEAVES])
-        return ""
-    if kind is list or kind is tuple:
-        below.extend([value for value in item if type(value) not in _LEAVES])
-        return ""
+        item = item.values()
+    elif kind is not list and kind is not tuple:
+        return _leaf_problem(item)
+    for value in item:
+        kind = type(value)
+        if kind is str:
+            if not value.isascii() or len(value) > TEXT_CHARACTERS_MAX:
+                below.append(value)
+        elif kind is not bool and value is not None:
+            below.append(value)
+    return ""
+
+
+def _leaf_problem(value: Json) -> str:
+    kind = type(value)
     if kind is str:
-        if len(item) > TEXT_CHARACTERS_MAX:
+        if len(value) > TEXT_CHARACTERS_MAX:
             return f"a text has more than {TEXT_CHARACTERS_MAX} characters"
-        return "" if item.isascii() or _is_unicode(item) else "a text holds half a surrogate pair"
+        return "" if value.isascii() or _is_unicode(value) else "a text holds half a surrogate pair"
     if kind is float:
-        return "" if math.isfinite(item) else f"{item} is not a number of JSON"
+        return "" if math.isfinite(value) else f"{value} is not a number of JSON"
     if kind is int:
-        return "" if -(2**63) <= item < 2**64 else "a number has more than 64 bits"
-    return f"{kind.__name__} has no form in it"
-
-
-_LEAVES = frozenset({bool, type(None)})
-"""Kinds that are always right and hold nothing."""
+        return "" if -(2**63) <= value < 2**64 else "a number has more than 64 bits"
+    return "" if kind in (bool, type(None)) else f"{kind.__name__} has no form in it"
 
 
 def _is_unicode(value: str) -> bool:

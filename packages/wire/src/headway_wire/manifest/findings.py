@@ -146,6 +146,11 @@ def shown(value: Json) -> str:
     return text if len(text) <= ACTUAL_CHARACTERS_MAX else text[: ACTUAL_CHARACTERS_MAX - 1] + "…"
 
 
+def quoted(value: Json) -> str:
+    """A value as messages cite it: texts in double quotes."""
+    return f'"{shown(value)}"' if isinstance(value, str) else shown(value)
+
+
 def printable(text: str) -> str:
     """`text` in one line of characters that every terminal and every encoder takes."""
     return _UNPRINTABLE.sub(lambda found: repr(found.group())[1:-1], text)

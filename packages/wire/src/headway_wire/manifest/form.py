@@ -30,6 +30,7 @@ HOST_LOCAL = "MirrorNeuron.Runner.HostLocal"
 AgentType = Literal["executor", "router", "aggregator", "sensor", "module"]
 TemplateType = Literal["generic", "map", "reduce", "stream", "batch", "accumulator"]
 RoutingMode = Literal["broadcast", "all_match", "first_match"]
+Strategy = Literal["replace_path", "checkpoint_fanout"]
 
 
 # Agents -------------------------------------------------------------------------------------------
@@ -124,8 +125,8 @@ class Node(Struct, frozen=True):
     output_message_type: the type under which its default output, or result, is emitted; "" for none.
     output_type_set: whether the manifest has the key at all (an aggregator asks, section 3.2).
     terminal_sink, complete_run: both together make its output the job's.
-    policies, backpressure: resolved; the node's own values over the job's over the defaults.
-    constraints: its own, then those of the scheduler policy.
+    policies, backpressure: resolved; the node's own values over the job's over the defaults.  Constraints of
+    the node are the first of those of its scheduler policy.
     config: the map as it was written.
     """
 
@@ -233,7 +234,7 @@ class Region(Struct, frozen=True):
     """A part of the graph that its controller may change while the job runs (section 7.8)."""
 
     id: str
-    strategy: Literal["replace_path", "checkpoint_fanout"]
+    strategy: Strategy
     controller: str
     exit: str = ""
     templates: tuple[str, ...] = ()
@@ -314,8 +315,8 @@ class Manifest(Struct, frozen=True, dict=True):
     deployment: dict[str, Json] = {}
     schedule: dict[str, Json] = {}
     triggers: tuple[dict[str, Json], ...] = ()
-    parameterized: dict[str, Json] = {}
-    contract: dict[str, Json] = {}
+    parameterized: Json = None
+    contract: Json = None
     bindings: dict[str, Json] = {}
     metadata: dict[str, Json] = {}
     raw: dict[str, Json] = {}

@@ -15,6 +15,7 @@ Json = Any
 
 JobType = Literal["batch", "service", "system", "sysbatch"]
 RecoveryMode = Literal["auto", "local_restart", "cluster_recover", "manual_recover"]
+CheckType = Literal["http", "tcp", "script", "grpc"]
 Growth = Literal["constant", "exponential", "fibonacci"]
 
 
@@ -106,7 +107,7 @@ class Check(Struct, frozen=True):
     raw: the check as it was written.
     """
 
-    type: Literal["http", "tcp", "script", "grpc"]
+    type: CheckType
     name: str = ""
     address: str = ""
     port: int | str | None = None
