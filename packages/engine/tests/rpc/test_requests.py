@@ -199,7 +199,7 @@ def test_what_waits_knows_how_long_its_caller_does(
 
     (first, bounded), (second, unbounded) = listening.runtime.calls
     assert first == second == verb
-    assert 15_000 < bounded["wait_ms_max"] < 19_800
+    assert 15_000 < bounded["wait_ms_max"] < 19_750
     assert unbounded["wait_ms_max"] is None
     assert bounded["wait"] is True
 
