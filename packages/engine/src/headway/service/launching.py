@@ -74,10 +74,11 @@ class Bundles(Protocol):
 def job_id_for(graph_id: str, *, at_ms: int, why: str) -> str:
     """The id of the job that is owed for `why`, always the same for the same reason.
 
-    Shape: ``<graph id>-<milliseconds>-<12 hex>``.  Source: runtime API, section 1.
+    Shape: ``<graph id>-<milliseconds>-<12 hex>``; ``run-`` begins the ids of runs that are no jobs.
+    Source: runtime API, section 1.
     """
     graph = re.sub(r"[^A-Za-z0-9_.-]+", "-", graph_id)[:_ID_CHARS_MAX].strip("-.") or "job"
-    return f"{graph}-{at_ms}-{digest_of(why)}"
+    return f"{'job-' if graph.startswith('run-') else ''}{graph}-{at_ms}-{digest_of(why)}"
 
 
 def digest_of(text: str) -> str:

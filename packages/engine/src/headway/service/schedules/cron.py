@@ -29,7 +29,11 @@ SHORTCUTS = {
     "@annually": "0 0 1 1 *",
 }
 
-_FIELD = re.compile(r"[0-9*,/-]+", re.ASCII)
+SATURDAY, SUNDAY = 6, 7
+LIMITS = ((0, 59), (0, 23), (1, 31), (1, 12), (0, SUNDAY))
+"""Of minute, hour, day of month, month and weekday.  Sunday is 0, and 7 is another name for it."""
+
+_PART = re.compile(r"(?:\*|([0-9]{1,3})(?:-([0-9]{1,3}))?)(?:/([0-9]{1,3}))?", re.ASCII)
 _ZONE = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+){0,2}", re.ASCII)
 _DAY_S = 86_400
 _SOME_MOMENT = datetime(2000, 1, 1)  # noqa: DTZ001  # The wall clock has no zone.
@@ -54,25 +58,44 @@ def parse(text: str) -> Cron | None:
     if len(stripped) > TEXT_CHARS_MAX:
         return None
     fields = SHORTCUTS.get(stripped, stripped).split()
-    if len(fields) != 5 or not all(_FIELD.fullmatch(field) for field in fields):
+    if len(fields) != len(LIMITS):
         return None
-    # For the library a day field that begins with a star is no restriction; here only the bare star is none.
-    fields[2] = _spelled_out(fields[2], "1-31")
-    fields[4] = _spelled_out(fields[4], "0-6")
-    joined = " ".join(fields)
+    admitted = [_admitted(field, *limits) for field, limits in zip(fields, LIMITS, strict=True)]
+    if not all(admitted):
+        return None
+    # The library is given plain lists, so that only a bare star counts as no restriction of the day.
+    joined = " ".join(
+        field if field == "*" else ",".join(str(value) for value in sorted(values or ()))
+        for field, values in zip(fields, admitted, strict=True)
+    )
     try:
         CronSim(joined, _SOME_MOMENT)
-    except CronSimError:
+    except CronSimError:  # No month has such a day.
         return None
     return Cron(stripped, joined, not (fields[0].startswith("*") or fields[1].startswith("*")))
 
 
-def _spelled_out(field: str, every: str) -> str:
-    return field if field == "*" else ",".join(re.sub(r"^\*", every, part) for part in field.split(","))
+def _admitted(field: str, least: int, most: int) -> set[int] | None:
+    """The values that a field admits, or None when it is no field.  ``5/10`` is from 5 on, every tenth."""
+    values: set[int] = set()
+    end = SATURDAY if most == SUNDAY else most
+    for part in field.split(","):
+        found = _PART.fullmatch(part)
+        if found is None:
+            return None
+        first, last, step = found.groups()
+        low = least if first is None else int(first)
+        high = int(last) if last else (end if first is None or step else low)
+        if not least <= low <= high <= most or (step and not int(step)):
+            return None
+        values |= set(range(low, high + 1, int(step or 1)))
+    return {value % SUNDAY for value in values} if most == SUNDAY else values
 
 
-def zone_named(name: str) -> ZoneInfo | None:
-    """The time zone with this IANA name, or None."""
+def zone_named(name: str) -> tzinfo | None:
+    """The time zone with this IANA name, or None.  UTC exists on machines without time zones, too."""
+    if name == "UTC":
+        return UTC
     if not _ZONE.fullmatch(name):
         return None
     try:
