@@ -12,7 +12,7 @@ from headway.core import events as e
 from headway.core.controls import CONTROLS, control
 from headway.core.messages import send
 from headway.core.plan import BUNDLE, Act, Collect, Ends, Json, Relay, Rule, Sense, Step
-from headway.core.run import Final, Idle, Listening, Run, Running, Tally, Tries, Unknown, in_ledger
+from headway.core.run import Final, Idle, Listening, Run, Running, State, Tally, Tries, Unknown, in_ledger
 
 if TYPE_CHECKING:
     from headway.core.progress import Progress
@@ -73,11 +73,23 @@ def _opening(run: Run, step: str, spec: Step) -> dict[str, Json] | None:
 def _parent(run: Run, step: str) -> dict[str, Json]:
     state = run.states.get(step)
     final = state if isinstance(state, Final) else None
-    outcome = None if final is None else "failed" if final.failure else "success"
-    if final is not None and final.status == "skipped":
-        outcome = "skipped"
     output = final.output if final else None
-    return {"step_id": step, "status": run.step_status(step), "outcome": outcome, "output": output}
+    return {"step_id": step, "status": run.step_status(step), "outcome": outcome_of(state), "output": output}
+
+
+def outcome_of(state: State | None) -> str | None:
+    """success, failed, skipped or mapped, as the ledger says it; None while a step is not over."""
+    match state:
+        case Final(failure=e.Failure()):
+            return "failed"
+        case Final("skipped", reason="mapped"):
+            return "mapped"
+        case Final("skipped"):
+            return "skipped"
+        case Final():
+            return "success"
+        case _:
+            return None
 
 
 def _take(progress: Progress, step: str, spec: Step, turn: int, tries: Tries) -> None:
@@ -85,6 +97,7 @@ def _take(progress: Progress, step: str, spec: Step, turn: int, tries: Tries) ->
     match spec.work:
         case Relay() | Collect() | Sense() if progress.turns >= TURNS_MAX:
             progress.run.restless = True
+            return
         case Relay(type):
             progress.turns += 1
             message = progress.run.inbox[step][0]

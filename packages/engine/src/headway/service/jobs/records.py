@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from headway_wire.manifest import Manifest, Node
 
+from headway.core.agents import outcome_of
 from headway.core.plan import Ends, Json
 from headway.core.run import AtGate, Delayed, Final, Granted, Listening, Ready, Run, Running, Unknown
 from headway.ports import RunHead
-from headway.service.jobs.story import depth_of, outcome_of, result_of
+from headway.service.jobs.story import depth_of, result_of
 from headway.service.launching import iso
 
 Record = dict[str, Json]
@@ -295,7 +296,7 @@ def step_record(run: Run, step: str) -> Record:
         record |= {
             "attempt_count": state.attempt,
             "output": state.output,
-            "terminal_outcome": outcome_of(run, step),
+            "terminal_outcome": outcome_of(state),
             "terminal_reason": state.reason or None,
         }
         if state.failure is not None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from headway.core import events as e
+from headway.core.agents import outcome_of
 from headway.core.evolve import evolve
 from headway.core.messages import NO_ROUTE, NO_TARGET
 from headway.core.owed import STOPPING
@@ -239,7 +240,7 @@ class Story:
         if tally is not None and verdict(spec.trigger, tally, len(parents)) == "ready":
             return
         on = [
-            {"from": parent, "status": run.step_status(parent), "outcome": outcome_of(run, parent)}
+            {"from": parent, "status": run.step_status(parent), "outcome": outcome_of(run.states.get(parent))}
             for parent in parents
             if not isinstance(run.states.get(parent), Final)
         ]
@@ -371,18 +372,6 @@ def depth_of(run: Run, agent: str) -> int:
         at_work = isinstance(run.states.get(step), Running | Ready | Delayed)
         depth += max(len(run.inbox.get(step, ())) - at_work, 0)
     return depth
-
-
-def outcome_of(run: Run, step: str) -> str | None:
-    """success, failed, skipped or mapped, as the ledger says it; None while it is not over."""
-    state = run.states.get(step)
-    if not isinstance(state, Final):
-        return None
-    if state.failure is not None:
-        return "failed"
-    if state.status == "skipped":
-        return "mapped" if state.reason == "mapped" else "skipped"
-    return "success"
 
 
 def result_of(run: Run) -> dict[str, Json]:
