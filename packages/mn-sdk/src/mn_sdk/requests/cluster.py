@@ -13,9 +13,10 @@ from typing import Any
 from headway_wire.mirrorneuron import cluster_v1_pb2 as v1
 from headway_wire.mirrorneuron.calls import CLUSTER_V1
 
-from mn_sdk.calls import CLIENT_DEFAULT, Call, call, json_text, query_text, within
+from mn_sdk.calls import Call, call, json_text, query_text, within
 
 DRAIN_MS = 1_800_000
+MODEL_S = 1_200.0
 
 
 def get_system_summary() -> Call[str]:
@@ -175,14 +176,14 @@ def check_services(services: Any) -> Call[str]:
 
 
 def prepare_runtime_model(payload: Mapping[str, Any], *, timeout: float | None = None) -> Call[str]:
-    """Have a model made ready.  timeout: seconds; None for the client's."""
+    """Have a model made ready.  timeout: seconds; None for twenty minutes, since models are large."""
     request = v1.SetResourceRequest(resource_json=json_text(payload), version=1)
     return call(
         CLUSTER_V1 + "PrepareRuntimeModel",
         request,
         v1.SetResourceResponse,
         lambda answer: answer.resource_json,
-        deadline=within(CLIENT_DEFAULT if timeout is None else timeout),
+        deadline=within(MODEL_S if timeout is None else timeout),
     )
 
 
