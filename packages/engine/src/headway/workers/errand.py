@@ -1,0 +1,181 @@
+"""One turn of one agent, as a worker is told of it: the four files.  Pure.
+
+Source: bundle contract, sections 5 and 11.1.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+import msgspec
+from headway_wire.manifest import Executor, Node
+
+from headway.core.events import Message
+from headway.core.plan import Json
+from headway.ports import Delivery
+
+INPUT_FILE = "mirror_neuron_input.json"
+MESSAGE_FILE = "mirror_neuron_message.json"
+BODY_FILE = "mirror_neuron_body.bin"
+CONTEXT_FILE = "mirror_neuron_context.json"
+
+LEDGER_HEADERS = "mn.workflow."
+RUNTIME = "runtime"
+"""Who messages come from that no agent sent."""
+
+TOLD = (
+    "run_id",
+    "step_id",
+    "attempt_id",
+    "attempt",
+    "deadline_at",
+    "heartbeat_deadline_at",
+    "idempotency_key",
+    "graph_revision",
+    "template_id",
+    "region_id",
+)
+"""What workers hear about their step, as headers, in the context, and in their environment."""
+
+_IN_CONTEXT = frozenset(TOLD[:7])
+_encode = msgspec.json.Encoder().encode
+
+
+def moment(at_ms: int) -> str:
+    """A moment as text, RFC 3339 in UTC."""
+    whole = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return f"{whole:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+
+
+@dataclass(slots=False)
+class Errand:
+    """A delivery with the node that it is for.  now_ms: when it was taken."""
+
+    delivery: Delivery
+    node: Node
+    executor: Executor
+    now_ms: int
+
+    @property
+    def id(self) -> str:
+        """The attempt's id."""
+        return self.delivery.id
+
+    @property
+    def agent(self) -> str:
+        """The agent's id."""
+        return self.node.id
+
+    @property
+    def is_call(self) -> bool:
+        """Whether it is a call of a dataflow, which is about no message and whose answer is its value."""
+        return self.delivery.message is None
+
+    @cached_property
+    def message(self) -> Message:
+        """The message that the turn is about; for a call, one that holds its arguments."""
+        given = self.delivery.message
+        if given is not None:
+            return given
+        params = self.delivery.call.params
+        body = {"args": params.get("args", []), "kwargs": params.get("kwargs", {})}
+        return Message(self.delivery.id, "call", body, meta={"class": "command"})
+
+    @cached_property
+    def told(self) -> dict[str, Json]:
+        """What the ledger says about the step, by the names of `TOLD`; empty outside of ledgers."""
+        ledger: Mapping[str, Json] = self.delivery.ledger or {}
+        given = dict(ledger)
+        for name in ("deadline", "heartbeat_deadline"):
+            if at_ms := given.pop(f"{name}_ms", 0):
+                given[f"{name}_at"] = moment(at_ms)
+        headers = self.message.meta.get("headers") or {}
+        for name in TOLD:
+            if name not in given and (value := headers.get(LEDGER_HEADERS + name)) is not None:
+                given[name] = value
+        return {name: given[name] for name in TOLD if given.get(name) is not None}
+
+    @property
+    def allocation(self) -> Mapping[str, Json]:
+        """What the agent was given of the machine."""
+        given = self.delivery.call.params.get("allocation")
+        return given if isinstance(given, dict) else {}
+
+    @property
+    def content_type(self) -> str:
+        return str(self.message.meta.get("content_type") or "application/json")
+
+    @property
+    def content_encoding(self) -> str:
+        return str(self.message.meta.get("content_encoding") or "identity")
+
+    def files(self) -> dict[str, bytes]:
+        """The four files by name.
+
+        A body of bytes is in the body file as it is, and elsewhere an object with `body_base64`.
+        """
+        message, meta = self.message, self.message.meta
+        encoded = meta.get("body_base64")
+        body: Json = message.body
+        if isinstance(encoded, str):
+            body = {"body_base64": encoded}
+            try:
+                raw = base64.b64decode(encoded, validate=True)
+            except binascii.Error:
+                raw = encoded.encode()
+            input = _encode(body)
+        else:
+            raw = input = _encode(body)
+        whole = {
+            "envelope": self._envelope(),
+            "headers": self._headers(),
+            "body": body,
+            "artifacts": meta.get("artifacts") or [],
+            "stream": meta.get("stream"),
+        }
+        return {
+            INPUT_FILE: input,
+            MESSAGE_FILE: _encode(whole),
+            BODY_FILE: raw,
+            CONTEXT_FILE: _encode(self._context()),
+        }
+
+    def _envelope(self) -> dict[str, Json]:
+        message, meta = self.message, self.message.meta
+        envelope = {
+            "spec_version": "mn-msg/1",
+            "message_id": message.id,
+            "job_id": self.delivery.run,
+            "from": message.source or RUNTIME,
+            "to": self.agent,
+            "type": message.type,
+            "class": meta.get("class") or "event",
+            "timestamp": moment(self.now_ms),
+            "correlation_id": meta.get("correlation_id"),
+            "causation_id": meta.get("causation_id"),
+            "attempt": self.delivery.attempt,
+            "priority": 100,
+            "content_type": self.content_type,
+            "content_encoding": self.content_encoding,
+        }
+        return {name: value for name, value in envelope.items() if value is not None}
+
+    def _headers(self) -> dict[str, Json]:
+        headers = dict(self.message.meta.get("headers") or {})
+        return headers | {LEDGER_HEADERS + name: value for name, value in self.told.items()}
+
+    def _context(self) -> dict[str, Json]:
+        return {
+            "job_id": self.delivery.run,
+            "agent_id": self.agent,
+            "agent_type": self.node.agent_type,
+            "template_type": self.node.type,
+            "agent_state": {} if self.delivery.memory is None else self.delivery.memory,
+            "workflow": {name: value for name, value in self.told.items() if name in _IN_CONTEXT},
+            "timestamp": moment(self.now_ms),
+        }

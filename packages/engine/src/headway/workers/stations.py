@@ -1,0 +1,96 @@
+"""Bundles as workers need them: the executors of a manifest, and which of them may run warm.
+
+Source: bundle contract, sections 3.1 and 13.3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+from headway_wire.errors import Invalid
+from headway_wire.manifest import Executor, Manifest, Node, read
+
+from headway.workers.warm import Kind
+
+GENERATOR = "mn-python-sdk"
+FOLDER = "mn_python_workflow"
+WORKER = "mn_worker"
+WORKDIR = f"/sandbox/job/{FOLDER}"
+COMMAND = ("python3.11", f"{WORKER}.py")
+OWN_VARIABLES = "MN_PY_"
+"""Beginning of the variables in which our compiler tells the worker what to call."""
+
+KNOWN_WORKERS: frozenset[str] = frozenset()
+"""SHA-256 of every `mn_worker.py` that our compiler has written and that takes turns."""
+
+
+@dataclass(slots=True)
+class Station:
+    """One executor of a bundle.
+
+    known: whether its worker is one that our compiler wrote.  warm: whether it may take turns in a process
+    that it shares with other turns.  kinds: the kind of its warm processes, by tenant.
+    """
+
+    node: Node
+    executor: Executor
+    payloads: Path
+    known: bool
+    warm: bool
+    kinds: dict[str, Kind] = field(default_factory=dict)
+
+    @property
+    def uploads(self) -> list[tuple[str, str]]:
+        """(source, target) of what is staged."""
+        return [(one.source, one.target) for one in self.executor.uploads]
+
+    @property
+    def own_environment(self) -> dict[str, str]:
+        """What the node's author has set, apart from what the compiler tells the worker."""
+        given = self.executor.environment
+        return {name: value for name, value in given.items() if not name.startswith(OWN_VARIABLES)}
+
+
+def stations_of(folder: Path, known_workers: frozenset[str] = KNOWN_WORKERS) -> dict[str, Station]:
+    """The executors of the bundle in `folder` by their ids.
+
+    Raises: Invalid when the bundle is not there, or is none.
+    """
+    try:
+        raw = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=dict)
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
+        raise Invalid(f"the bundle cannot be read: {error}", code="invalid_bundle") from error
+    manifest = read(raw)
+    payloads = folder / "payloads"
+    written_by_us = is_ours(manifest, payloads, known_workers)
+    return {
+        node.id: _station(node, node.work, payloads, written_by_us)
+        for node in manifest.nodes
+        if isinstance(node.work, Executor)
+    }
+
+
+def is_ours(manifest: Manifest, payloads: Path, known_workers: frozenset[str]) -> bool:
+    """Whether our compiler wrote this bundle: it says so, and its worker is one that we know."""
+    metadata: Mapping[str, object] = manifest.metadata
+    if metadata.get("generated_by") != GENERATOR or metadata.get("python_source_mode") is not True:
+        return False
+    try:
+        content = (payloads / FOLDER / f"{WORKER}.py").read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content).hexdigest() in known_workers
+
+
+def _station(node: Node, executor: Executor, payloads: Path, written_by_us: bool) -> Station:
+    known = (
+        written_by_us
+        and tuple(executor.command) == COMMAND
+        and executor.workdir == WORKDIR
+        and any((one.source, one.target) == (FOLDER, FOLDER) for one in executor.uploads)
+    )
+    return Station(node, executor, payloads, known, known and not executor.beacon.enabled)
