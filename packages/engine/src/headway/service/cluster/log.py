@@ -33,12 +33,12 @@ class ClusterEvent(msgspec.Struct, frozen=True):
 
 
 class ClusterLog:
-    """The last `EVENTS_KEPT` events.  Call `load` before anything else."""
+    """The last `kept` events.  Call `load` before anything else."""
 
-    def __init__(self, records: Records, clock: Clock, *, tenant: str) -> None:
+    def __init__(self, records: Records, clock: Clock, *, tenant: str, kept: int = EVENTS_KEPT) -> None:
         prefix = f"/mirrorneuron/{tenant}/cluster-events/"
         self._documents = Documents(records, clock, prefix, ClusterEvent)
-        self._clock = clock
+        self._clock, self._kept = clock, kept
         self._events: deque[ClusterEvent] = deque()
         self._last = 0
         self._writing = asyncio.Lock()
@@ -58,7 +58,7 @@ class ClusterLog:
             self._events.append(event)
             self._more.set()
             self._more = asyncio.Event()
-            while len(self._events) > EVENTS_KEPT:
+            while len(self._events) > self._kept:
                 await self._documents.delete(_name(self._events[0].number))
                 self._events.popleft()
 
@@ -66,7 +66,7 @@ class ClusterLog:
         """The events in order, the last `limit` of those that are stored when it is above 0.
 
         follow: goes on with those that happen; this history has no end, so the reader has to stop.  A
-        reader who falls back by more than `EVENTS_KEPT` misses the oldest.
+        reader who falls back by more than are kept misses the oldest.
         """
         seen = self._last - limit if limit > 0 else 0
         while True:

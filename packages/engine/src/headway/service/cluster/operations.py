@@ -97,13 +97,27 @@ class Progress:
 
 
 class Operations:
-    """The group operations of one tenant.  Call `load`, then `run` beside everything else."""
+    """The group operations of one tenant.  Call `load` once jobs can be changed, and `close` at the end.
 
-    def __init__(self, records: Records, clock: Clock, *, tenant: str, cluster: Cluster, jobs: Jobs) -> None:
+    kept: how many operations are remembered.  retry_s: the wait after the store or a job was unavailable.
+    """
+
+    def __init__(
+        self,
+        records: Records,
+        clock: Clock,
+        *,
+        tenant: str,
+        cluster: Cluster,
+        jobs: Jobs,
+        kept: int = OPERATIONS_KEPT,
+        retry_s: float = RETRY_S,
+    ) -> None:
         home = f"/mirrorneuron/{tenant}/"
         self._documents = Documents(records, clock, f"{home}operations/", Operation)
         self._records, self._events_home = records, f"{home}operation-events/"
         self._clock, self._cluster, self._jobs = clock, cluster, jobs
+        self._kept, self._retry_s = kept, retry_s
         self._known: dict[str, Progress] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -204,7 +218,7 @@ class Operations:
                 if not error.retryable:
                     await self._end(progress, failed=error.message)
                     return
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(self._retry_s)
 
     async def _clear(self, progress: Progress) -> None:
         """Jobs are cleared together; then each is looked for."""
@@ -329,7 +343,7 @@ class Operations:
     async def _forget(self) -> None:
         """Keep the newest operations only."""
         ended = [id for id, each in self._known.items() if not each.is_open]
-        for id in ended[: max(len(self._known) - OPERATIONS_KEPT, 0)]:
+        for id in ended[: max(len(self._known) - self._kept, 0)]:
             documents = self._event_documents(id)
             for name in await documents.names_after(0):
                 await documents.delete(name)

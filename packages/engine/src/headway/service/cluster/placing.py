@@ -9,7 +9,7 @@ Source: bundle contract, section 12; runtime API, section 4.2 (limits).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from headway_wire.manifest import Constraint, Device, Port, Volume
 
@@ -50,8 +50,11 @@ class Allocation:
             "memory_mb": _plain(self.memory_mb),
             "disk_mb": _plain(self.disk_mb),
             "devices": [device.to_json() for device in self.devices],
-            "ports": [asdict(port) for port in self.ports],
-            "volumes": [asdict(volume) for volume in self.volumes],
+            "ports": [{"label": p.label, "port": p.port, "protocol": p.protocol} for p in self.ports],
+            "volumes": [
+                {"name": v.name, "source": v.source, "target": v.target, "read_only": v.read_only}
+                for v in self.volumes
+            ],
             "runtime_driver": self.runtime_driver,
         }
 

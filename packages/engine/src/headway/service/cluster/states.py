@@ -117,7 +117,10 @@ def drain_json(drain: Drain) -> dict[str, Json]:
         "deadline_at": iso(drain.deadline_ms),
         "ended_at": iso(drain.ended_ms),
         "ignore_system_jobs": drain.ignore_system_jobs,
-        "actions": [msgspec.to_builtins(action) for action in drain.actions],
+        "actions": [
+            {**msgspec.to_builtins(action), "affected_agents": list(action.affected_agents)}
+            for action in drain.actions
+        ],
         "counters": {"total": len(drain.actions), **counters},
     }
 
