@@ -157,7 +157,7 @@ def _report(progress: Progress, command: c.Report) -> None:
     run, now_ms = progress.run, progress.world.now_ms
     step, turn, attempt = command.step, command.turn, command.attempt
     state = run.states.get(step)
-    current = isinstance(state, Running | Unknown) and (state.turn, state.tries.attempt) == (turn, attempt)
+    current = isinstance(state, (Running, Unknown)) and (state.turn, state.tries.attempt) == (turn, attempt)
     if not current:
         if run.knows(step) and run.ignored_count < IGNORED_MAX:
             what = "failure" if command.failure else "success"

@@ -58,13 +58,10 @@ RESTARTS_KEPT = 64
 
 
 def _set(run: Run, step: str, state: State) -> None:
-    before = run.states.get(step)
-    if isinstance(before, _HOLDING):
+    held, holds = isinstance(run.states.get(step), _HOLDING), isinstance(state, _HOLDING)
+    if held is not holds:
         spec = run.spec(step)
-        run.in_use[spec.pool] -= spec.slots
-    if isinstance(state, _HOLDING):
-        spec = run.spec(step)
-        run.in_use[spec.pool] = run.in_use.get(spec.pool, 0) + spec.slots
+        run.in_use[spec.pool] = run.in_use.get(spec.pool, 0) + (spec.slots if holds else -spec.slots)
     if isinstance(state, _RESTING):
         run.active.pop(step, None)
     elif step not in run.active:

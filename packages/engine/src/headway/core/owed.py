@@ -76,13 +76,12 @@ def wake_ms(run: Run, steps: Iterable[str] | None = None) -> int:
 
     Gates and the run's own deadline count when `steps` is None.
     """
-    moments: list[int] = []
-    for step in run.active if steps is None else steps:
-        moments.append(_wake_of(run, step, run.states.get(step)))
+    states = run.states
+    moments = [_wake_of(run, step, states.get(step)) for step in (run.active if steps is None else steps)]
     if steps is None:
         moments.append(0 if run.phase == "ending" else run.deadline_ms)
         moments += [gate.expires_ms for gate in run.gates.values()]
-    return min((moment for moment in moments if moment), default=0)
+    return min(filter(None, moments), default=0)
 
 
 def _wake_of(run: Run, step: str, state: State | None) -> int:

@@ -109,19 +109,22 @@ class Progress:
 
     def _look(self, step: str) -> None:
         run, state = self.run, self.run.states.get(step)
-        if isinstance(state, Spread):
-            if state.left == 0:
-                self._gather(step, state)
-            return
-        if isinstance(state, Delayed) and run.plan.job is not None and state.until_ms <= self.world.now_ms:
-            self.retry(step, state)
-            return
-        if state is not None and not isinstance(state, Idle | Listening):
-            return
+        match state:
+            case None:
+                self._look_first(step)
+            case Spread():
+                if state.left == 0:
+                    self._gather(step, state)
+            case Idle() | Listening():
+                next_turn(self, step, run.spec(step))  # What has begun has had its parents.
+            case Delayed() if run.plan.job is not None and state.until_ms <= self.world.now_ms:
+                self.retry(step, state)
+            case _:
+                pass  # It is at work, or over.
+
+    def _look_first(self, step: str) -> None:
+        run = self.run
         spec = run.spec(step)
-        if state is not None:
-            next_turn(self, step, spec)  # What has begun has had its parents.
-            return
         parents = run.plan.parents[step]
         match verdict(spec.trigger, run.tallies.get(step) or Tally(), len(parents)):
             case "never":

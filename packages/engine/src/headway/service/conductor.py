@@ -115,7 +115,7 @@ class Conductor:
 
     def submit(self, plan: Plan, command: c.Submit, done: Done, *, now_ms: int, text: bytes | None) -> None:
         """Accept a run; `text` is its plan's JSON unless the store has it already."""
-        run = Run(plan=plan, id=command.run)
+        run = Run(plan=plan, id=command.run, tenant=command.tenant)
         loaded = Loaded(run)
         self.loaded[command.run] = loaded
         self._apply(loaded, command, done, now_ms)
@@ -141,9 +141,9 @@ class Conductor:
 
     def _apply(self, loaded: Loaded, command: c.Command, done: Done | None, now_ms: int) -> None:
         run = loaded.run
-        seq, gates_before, use_before = run.length, dict(run.gates), dict(run.in_use)
+        seq, gates_before, use_before = run.length, run.gates.copy(), run.in_use.copy()
         try:
-            events = advance(run, command, self._world(_tenant(command, run), now_ms, self.free))
+            events = advance(run, command, self._world(run.tenant, now_ms, self.free))
         except HeadwayError as refusal:
             self._must_be_untouched(run, seq, refusal)
             if done is not None:
@@ -197,22 +197,22 @@ class Conductor:
             if type(event) not in _CONSEQUENTIAL:
                 continue
             match event:
+                case e.Dispatched(grant=grant):  # By far the most frequent, so first.
+                    acting[event.step] = None
+                    if grant:
+                        pending.spends.append(grant)
                 case e.Gated() | e.Asked():
                     pending.gates[event.gate] = self._gate_head(run, event)
                 case e.Decided():
                     head = pending.gates.get(event.gate) or self._old_gate_head(run, gates_before[event.gate])
                     pending.gates[event.gate] = _decided(head, event)
-                case e.Dispatched(grant=grant):
-                    acting[event.step] = None
-                    if grant:
-                        pending.spends.append(grant)
                 case e.Redelivered(again=1) | e.Lost() | e.RetryScheduled():
                     acting[event.step] = None
                 case _:
                     pass
             touched[event.step] = None  # type: ignore[union-attr]  # every consequential event has a step
         # When a run begins or goes on after a pause, everything in it counts anew.
-        whole = isinstance(events[0], e.Submitted | e.Resumed)
+        whole = isinstance(events[0], (e.Submitted, e.Resumed))
         for step in run.active if whole else touched:
             self._wait(run, step)
         effects = owed(run, steps=acting)
@@ -241,9 +241,9 @@ class Conductor:
     def _wait(self, run: Run, step: str) -> None:
         """Remember what a step that could not be dispatched waits for."""
         state = run.states.get(step)
-        if isinstance(state, Granted) or (isinstance(state, Ready) and not state.until_ms):
-            self._wants_slot.setdefault(run.spec(step).pool, {})[(run.id, step)] = None
-        if isinstance(state, Granted | Ready):
+        if isinstance(state, (Granted, Ready)):
+            if isinstance(state, Granted) or not state.until_ms:
+                self._wants_slot.setdefault(run.spec(step).pool, {})[(run.id, step)] = None
             self._wants_plugin.setdefault((run.tenant, state.call.plugin), set()).add(run.id)
 
     def _set_timer(self, loaded: Loaded, at_ms: int) -> None:
@@ -507,7 +507,7 @@ class Conductor:
     def delivery(self, run: Run, step: str) -> Delivery:
         """The current attempt of a step, as it travels."""
         state = run.states[step]
-        assert isinstance(state, Running | Unknown)
+        assert isinstance(state, (Running, Unknown))
         attempt = state.tries.attempt
         grant = None
         if state.grant is not None:
@@ -573,10 +573,6 @@ class Conductor:
             gate.expires_ms,
             body="",
         )
-
-
-def _tenant(command: c.Command, run: Run) -> str:
-    return command.tenant if isinstance(command, c.Submit) else run.tenant
 
 
 def _decided(head: GateHead, event: e.Decided) -> GateHead:
