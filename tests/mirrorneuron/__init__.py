@@ -1,0 +1,1 @@
+"""The clients of the runtime API and what serves it, together."""
