@@ -122,7 +122,7 @@ print(json.dumps({"complete_step": {
 
 
 def test_uploads_are_staged_and_the_working_directory_is_one_of_them(tmp_path: Path) -> None:
-    code = "import os\nprint(os.getcwd(), open('deep/x.txt').read(), ','.join(sorted(os.listdir('..'))), sep='|')"
+    code = "import os\nprint(os.getcwd(), open('deep/x.txt').read(), ','.join(os.listdir('..')), sep='|')"
 
     async def scenario() -> None:
         async with box(tmp_path) as b:

@@ -405,6 +405,19 @@ def test_closing_ends_everything_and_reports_nothing(tmp_path: Path) -> None:
     assert b.reports.results == {} and b.reports.lost == {}
 
 
+def test_what_is_no_json_fails_its_attempt_alone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with box(tmp_path) as b:
+            b.bundle(node(["true"]))
+
+            result = await b.run(body="\ud800")
+
+            assert result.error is not None and "cannot be written for a worker" in result.error[1]
+            assert (await b.run()).error is None
+
+    asyncio.run(scenario())
+
+
 def test_many_workers_at_once(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with box(tmp_path) as b:

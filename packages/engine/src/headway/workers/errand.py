@@ -114,10 +114,12 @@ class Errand:
     def content_encoding(self) -> str:
         return str(self.message.meta.get("content_encoding") or "identity")
 
+    @cached_property
     def files(self) -> dict[str, bytes]:
         """The four files by name.
 
         A body of bytes is in the body file as it is, and elsewhere an object with `body_base64`.
+        Raises: ValueError or TypeError when the message is no JSON.
         """
         message, meta = self.message, self.message.meta
         encoded = meta.get("body_base64")

@@ -208,6 +208,11 @@ class WorkerLink:
     def _begin(self, attempt: _Attempt, station: Station) -> None:
         attempt.timer = None
         errand = Errand(attempt.delivery, station.node, station.executor, self._clock.now_ms())
+        try:
+            _ = errand.files
+        except (TypeError, ValueError) as error:
+            self._fail(attempt, f"the message cannot be written for a worker: {error}")
+            return
         if station.warm:
             self._begin_warm(attempt, station, errand)
         else:
@@ -257,7 +262,7 @@ class WorkerLink:
             folder,
             str(station.payloads),
             station.uploads,
-            errand.files(),
+            errand.files,
             self._output_bytes_max(station),
             executor.timeout_ms,
             prefix=executor.beacon.prefix,
@@ -282,7 +287,7 @@ class WorkerLink:
             env = environment(errand, given, server=self._settings.environ, row_1=self._row_1)
             place = Place(str(base), env, self._settings.node_name, station.known)
             new = {name: value for name, value in env.items() if kind.env.get(name) != value}
-            return turn_frame(new, errand.files(), self._output_bytes_max(station))
+            return turn_frame(new, errand.files, self._output_bytes_max(station))
 
         attempt.warm = True
         self._warm.take(

@@ -107,7 +107,10 @@ def answered(content: bytes, duration_ms: int) -> tuple[Ended, int, bool]:
 
 
 class _Process:
-    """One warm process, from its start to its end.  `turn` is what it works on."""
+    """One warm process, from its start to its end.
+
+    turn: what it works on.  ready: whether it has ever been able to.
+    """
 
     def __init__(self, pool: _Pool, kind: Kind, keeper: Keeper, told: WarmWorkers) -> None:
         self.pool, self._told = pool, told
@@ -144,7 +147,6 @@ class _Process:
 
     def part(self) -> None:
         """Let it end by itself: it does when its channel closes."""
-        self.ready = False
         self.pool.processes.discard(self)
         self._channel.close()
         self._timer = self._loop.call_later(PART_S, self._ward.stop)
@@ -170,14 +172,14 @@ class _Process:
             return
         turn = self.turn
         if kind != frames.ANSWER or turn is None:
-            self._break("the worker's code wrote to the channel over which turns travel")
+            self._break()
             return
         self._cancel_timer()
         duration_ms = round((self._loop.time() - self._began_s) * 1000)
         try:
             ended, memory, last = answered(content, duration_ms)
         except struct.error:
-            self._break("the worker's code wrote to the channel over which turns travel")
+            self._break()
             return
         self.turn = None
         if not self._memory_kib:
@@ -188,8 +190,9 @@ class _Process:
             self._told.free(self)
         turn.on_ended(ended)
 
-    def _break(self, fault: str) -> None:
-        self._fault = fault
+    def _break(self) -> None:
+        """Its channel says what only the worker's own code can have put there, or nothing any more."""
+        self._fault = "the worker's code broke the channel over which its turns travel"
         self._ward.stop()
 
     def _hung_up(self) -> None:
@@ -197,8 +200,7 @@ class _Process:
         if self in self.pool.idle:
             self.pool.idle.remove(self)
         self._cancel_timer()
-        fault = "the worker's code closed the channel over which turns travel"
-        self._timer = self._loop.call_later(HANG_S, self._break, fault)
+        self._timer = self._loop.call_later(HANG_S, self._break)
 
     def _time_out(self) -> None:
         self._timed_out = True
@@ -208,8 +210,7 @@ class _Process:
         """It is over; whatever it worked on is, too."""
         self._cancel_timer()
         self._channel.close()
-        was_ready, turn = self.ready, self.turn
-        self.ready, self.turn = False, None
+        turn, self.turn = self.turn, None
         self._told.gone(self)
         if turn is not None:
             if ended is not None:
@@ -223,7 +224,7 @@ class _Process:
                     stderr=said,
                 )
             turn.on_ended(ended)
-        elif not was_ready and self.pool.queue and not self._stopped:
+        elif not self.ready and self.pool.queue and not self._stopped:
             self.pool.queue.popleft().on_ended(_not_ready(ended))
 
     def _cancel_timer(self) -> None:

@@ -114,6 +114,7 @@ class Host:
         self._environment = dict(os.environ)
         self._folder = os.getcwd()
         self._path = list(sys.path)
+        self._worker: Any = None
         self._signals = [signal.getsignal(number) for number in WATCHED_SIGNALS]
         self._umask = os.umask(0o077)
         os.umask(self._umask)
@@ -163,8 +164,10 @@ class Host:
     def _work(self, body: bytes) -> tuple[int, bytes]:
         """(exit code, stdout) of the worker's code."""
         try:
-            worker = importlib.import_module(self._module)
-            answer = worker.turn(json.loads(body), os.environ)
+            if self._worker is None:
+                self._worker = importlib.import_module(self._module)
+                self._path = list(sys.path)  # With what the worker itself has put there.
+            answer = self._worker.turn(json.loads(body), os.environ)
             return 0, json.dumps(answer).encode()
         except SystemExit as end:
             if end.code is None or isinstance(end.code, int):
