@@ -41,9 +41,13 @@ def healthy(http_port: int, grpc_port: int) -> bool:
 
 def start(given: argparse.Namespace) -> dict[str, float]:
     """Seconds until ready, and the engine's memory then."""
-    http_port, grpc_port = free_port(), free_port()
+    http_port, grpc_port, jobs_port = free_port(), free_port(), free_port()
     config = given.dir / "headway.yaml"
-    addresses = {"listen_addr": f"127.0.0.1:{http_port}", "grpc_addr": f"127.0.0.1:{grpc_port}"}
+    addresses = {
+        "listen_addr": f"127.0.0.1:{http_port}",
+        "grpc_addr": f"127.0.0.1:{grpc_port}",
+        "mirrorneuron": {"addr": f"127.0.0.1:{jobs_port}"},
+    }
     config.write_text(json.dumps(addresses))  # JSON is YAML.
     command = [str(Path(sys.executable).with_name("headway")), "up", "--config", str(config)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MIRASTACK_")}

@@ -223,14 +223,17 @@ class EngineProgram(Program):
         config: Mapping[str, Any] | None = None,
         rest_port: int = 0,
         grpc_port: int = 0,
+        jobs_port: int = 0,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.rest_port, self.grpc_port = rest_port or free_port(), grpc_port or free_port()
+        self.jobs_port = jobs_port or free_port()
         self.config = folder / "headway.yaml"
         addresses = {
             "listen_addr": f"127.0.0.1:{self.rest_port}",
             "grpc_addr": f"127.0.0.1:{self.grpc_port}",
+            "mirrorneuron": {"addr": f"127.0.0.1:{self.jobs_port}"},
             "data_dir": str(folder / "data"),
             "plugins": {"dir": str(folder / "plugins")},
         }

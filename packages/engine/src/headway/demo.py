@@ -64,10 +64,11 @@ class Demo:
         shutil.rmtree(self._home, ignore_errors=True)
         self._folder.mkdir(parents=True)
         self._fill_folder()
-        rest, grpc = free_port(), free_port()
+        rest, grpc, jobs = free_port(), free_port(), free_port()
         config = self._home / "headway.yaml"
         config.write_text(
-            f"listen_addr: 127.0.0.1:{rest}\ngrpc_addr: 127.0.0.1:{grpc}\ndata_dir: {self._home / 'data'}\n",
+            f"listen_addr: 127.0.0.1:{rest}\ngrpc_addr: 127.0.0.1:{grpc}\ndata_dir: {self._home / 'data'}\n"
+            f"mirrorneuron: {{addr: '127.0.0.1:{jobs}'}}\n",
             encoding="utf-8",
         )
         chapter("1", "Start the engine and an agent, each a process of its own")

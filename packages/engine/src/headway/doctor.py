@@ -12,6 +12,7 @@ import socket
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 from headway_wire.errors import HeadwayError
@@ -97,9 +98,14 @@ def _store(config: Config) -> Iterator[Finding]:
 
 
 def _ports(config: Config) -> Iterator[Finding]:
-    named = {"listen_addr": config.listen_addr, "grpc_addr": config.grpc_addr}
-    if config.listen_addr == config.grpc_addr:
-        yield Finding("error", "ports", "listen_addr and grpc_addr are the same", "give each its own port")
+    named = {
+        "listen_addr": config.listen_addr,
+        "grpc_addr": config.grpc_addr,
+        "mirrorneuron.addr": config.mirrorneuron.addr,
+    }
+    for one, other in combinations(named, 2):
+        if named[one] == named[other]:
+            yield Finding("error", "ports", f"{one} and {other} are the same", "give each its own port")
     for key, address in named.items():
         yield _port(key, address)
         if address.host in ("", "0.0.0.0", "::"):

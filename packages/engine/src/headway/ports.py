@@ -325,6 +325,18 @@ class Link(Protocol):
         """
 
 
+@value
+class ScriptOutcome:
+    """How a script ended.  exit_code: None when it was killed because it took too long.
+
+    output: what it wrote to stdout, and the errors: what it wrote to stderr, both cut where they become long.
+    """
+
+    exit_code: int | None
+    output: str = ""
+    errors: str = ""
+
+
 class Clock(Protocol):
     """Time, from one place."""
 

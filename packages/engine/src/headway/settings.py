@@ -92,6 +92,23 @@ class Runs(msgspec.Struct, frozen=True):
     active_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1_000
 
 
+class MirrorNeuron(msgspec.Struct, frozen=True):
+    """What serves jobs.  executors: slots of the pool `default`, and of pools that have no name in `pools`.
+
+    Source: runtime API, section 1.4; its environment variables set these keys.
+    """
+
+    addr: Address = Address("127.0.0.1:55051")
+    token: str = ""
+    node: str = "127.0.0.1"
+    executors: Slots = 4
+    pools: dict[str, Slots] = {}
+    temp_dir: str = ""
+    python: str = ""
+    command_length_max: Annotated[int, msgspec.Meta(ge=1)] = 32_768
+    output_bytes_max: Annotated[int, msgspec.Meta(ge=1_024)] = 1_048_576
+
+
 class Config(msgspec.Struct, frozen=True):
     """The whole file.  Paths are absolute once `load` has returned it."""
 
@@ -105,6 +122,7 @@ class Config(msgspec.Struct, frozen=True):
     plugins: Plugins = Plugins()
     pools: dict[str, Slots] = {}
     runs: Runs = Runs()
+    mirrorneuron: MirrorNeuron = MirrorNeuron()
     tenants: Tenants = Tenants()
     llm: Models = Models()
     oidc: SingleSignOn = SingleSignOn()
@@ -148,6 +166,7 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Loaded:
     expanded = _expand(plain, "", environ, problems)
     names, wrong = _override(expanded, environ)
     problems += wrong
+    names |= _runtime_variables(expanded, environ, problems)
     config, found = checked(Config, expanded, lax=True, hook=_hook)
     problems += found
     warnings: list[Problem] = []
@@ -248,6 +267,49 @@ def _override(plain: dict[str, Any], environ: Mapping[str, str]) -> tuple[dict[s
             holder[path[-1]] = _listed(environ[name])
             names[".".join(path)] = name
     return names, problems
+
+
+_RUNTIME = {
+    "MN_EXECUTOR_MAX_CONCURRENCY": "executors",
+    "MN_TEMP_DIR": "temp_dir",
+    "MN_WORKER_PYTHON": "python",
+    "MN_MAX_COMMAND_LENGTH": "command_length_max",
+    "MN_MAX_ARTIFACT_BYTES": "output_bytes_max",
+    "MN_GRPC_AUTH_TOKEN": "token",
+}
+
+
+def _runtime_variables(
+    plain: dict[str, Any], environ: Mapping[str, str], problems: list[Problem]
+) -> dict[str, str]:
+    """Put the published variables of the runtime into `plain`; returns the variable behind each key.
+
+    Source: runtime API, section 1.4.
+    """
+    found: dict[str, Any] = {key: environ[name] for name, key in _RUNTIME.items() if environ.get(name)}
+    names = {f"mirrorneuron.{key}": name for name, key in _RUNTIME.items() if environ.get(name)}
+    holder = plain.get("mirrorneuron", {})
+    if port := environ.get("MN_GRPC_PORT"):
+        host = str(holder.get("addr", MirrorNeuron().addr) if isinstance(holder, dict) else "")
+        found["addr"] = f"{host.rpartition(':')[0]}:{port}"
+        names["mirrorneuron.addr"] = "MN_GRPC_PORT"
+    if (file := environ.get("MN_GRPC_AUTH_TOKEN_FILE")) and "token" not in found:
+        try:
+            found["token"] = Path(file).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            problems.append(Problem(f"{file} cannot be read: {error}", "MN_GRPC_AUTH_TOKEN_FILE"))
+    if text := environ.get("MN_EXECUTOR_POOL_CAPACITIES"):
+        pairs = [pair.partition("=") for pair in text.split(",") if pair.strip()]
+        if wrong := [name for name, _, slots in pairs if not slots.strip().isdigit()]:
+            hint = "write name=slots,name=slots"
+            problems.append(
+                Problem(f"no slots for {', '.join(wrong)}", "MN_EXECUTOR_POOL_CAPACITIES", hint=hint)
+            )
+        found["pools"] = {name.strip(): int(slots) for name, _, slots in pairs if slots.strip().isdigit()}
+        names["mirrorneuron.pools"] = "MN_EXECUTOR_POOL_CAPACITIES"
+    if found and isinstance(holder, dict):
+        plain["mirrorneuron"] = holder | found
+    return names
 
 
 def _listed(text: str) -> Any:

@@ -25,13 +25,14 @@ def agent(id: str, work: Any = None, **rest: Any) -> Step:
 
 def member(id: str, node: str = "", work: Any = None, **rest: Any) -> Step:
     """A step of the ledger, done by agent `node`, or one of its own name."""
-    fields = {"ends": Ends.TURN, "timeout_ms": 300_000} | rest
+    fields: dict[str, Any] = {"ends": Ends.TURN, "timeout_ms": 300_000} | rest
     return Step(id, work or Act(BUNDLE + DIGEST, node or id), on_message=True, agent=node or id, **fields)
 
 
 def graph(steps: list[Step], *, edges: str = "", routes: str = "", entry: str = "", **job: Any) -> Plan:
     """A plan; `edges` and `routes` read "a>b a>c", a route may say "a>b:type"."""
-    made_edges = tuple(Edge(*pair.split(">"), id=pair) for pair in edges.split())  # type: ignore[misc]
+    pairs = [pair.partition(">") for pair in edges.split()]
+    made_edges = tuple(Edge(parent, child, id=f"{parent}>{child}") for parent, _, child in pairs)
     made_routes = []
     for text in routes.split():
         ends, _, type = text.partition(":")

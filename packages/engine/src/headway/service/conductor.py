@@ -136,8 +136,22 @@ class Conductor:
 
     def free(self, pool: str) -> int:
         """Free slots of a pool."""
-        capacity = self._pools.get(pool, self._pools["default"])
-        return capacity - self._in_use.get(pool, 0)
+        return self._capacity(pool) - self._in_use.get(pool, 0)
+
+    def _capacity(self, pool: str) -> int:
+        found = self._pools.get(pool)
+        if found is None:
+            # A pool that nobody named is as wide as the default of its kind, as "executor/default".
+            kind, slash, _ = pool.partition("/")
+            found = self._pools.get(f"{kind}/default" if slash else "default", self._pools["default"])
+        return found
+
+    def pools(self) -> dict[str, tuple[int, int, int]]:
+        """Slots, slots in use, and steps that wait for one, of the pools that were used so far."""
+        return {
+            pool: (self._capacity(pool), used, len(self._wants_slot.get(pool, ())))
+            for pool, used in self._in_use.items()
+        }
 
     def _apply(self, loaded: Loaded, command: c.Command, done: Done | None, now_ms: int) -> None:
         run = loaded.run

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -74,6 +74,7 @@ class Engine:
 
     active_max: runs held in memory at once; what is over that waits in the store as "queued".
     pools: slots by pool name; "default" has `active_max` unless it is named.
+    on_finished: called with each run that has ended, durably; not called again after a crash.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Engine:
         self._unsettled: dict[str, Result] = {}
         self._waiters: dict[str, list[asyncio.Future[Run]]] = {}
         self._watchers: set[asyncio.Queue[str]] = set()
+        self.on_finished: list[Callable[[Run], Awaitable[None]]] = []
         self._dirty = asyncio.Event()
         self._timer = asyncio.Event()
         self._timer_ms = 0
@@ -223,6 +225,11 @@ class Engine:
         loaded = self._conductor.loaded.get(run_id)
         return loaded.run if loaded is not None else await self._fold(run_id)
 
+    def plan_in_memory(self, run_id: str) -> Plan | None:
+        """The plan of a run that is in memory."""
+        loaded = self._conductor.loaded.get(run_id)
+        return loaded.run.plan if loaded is not None else None
+
     async def plan(self, digest: str) -> Plan:
         """A plan as it was stored.  Raises KeyError when it is not."""
         return (await self._plans_for([digest]))[digest]
@@ -258,6 +265,10 @@ class Engine:
             waiters.remove(waiter)
             if not waiters:
                 self._waiters.pop(run_id, None)
+
+    def pools(self) -> dict[str, tuple[int, int, int]]:
+        """Slots, slots in use, and steps that wait for one, of the pools that were used so far."""
+        return self._conductor.pools()
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[asyncio.Queue[str]]:
@@ -620,6 +631,8 @@ class Engine:
                 waiter.set_result(run)
         if run.parent and not self._stopping:
             self._spawn(self._tell_parent(run))
+        for told in self.on_finished:
+            self._spawn(told(run))
 
     async def _tell_parent(self, run: Run) -> None:
         """A child run has ended: report to the attempt that started it."""

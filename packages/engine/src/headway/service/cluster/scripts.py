@@ -9,24 +9,11 @@ from typing import Protocol
 from headway_wire.errors import Unavailable
 
 from headway.core.plan import Json
-from headway.core.value import value
+from headway.ports import ScriptOutcome
 
 WORDS_MAX = 256
-OUTPUT_BYTES_MAX = 64 * 1_024
 
 _SHELL = frozenset(";&|<>$`(){}*?~\n\\\"'#!")
-
-
-@value
-class ScriptOutcome:
-    """How a script ended.  exit_code: None when it was killed because it took too long.
-
-    output: what it wrote to stdout, and the errors: what it wrote to stderr, both cut at OUTPUT_BYTES_MAX.
-    """
-
-    exit_code: int | None
-    output: str = ""
-    errors: str = ""
 
 
 class RunScript(Protocol):

@@ -86,6 +86,7 @@ class Jobs:
         self._watch = watch
         self._records = records
         self._cleared: set[str] = set()
+        self._starting: dict[str, str] = {}
         self._bundles = bundles
         self._placement = placement
         self._tenant = tenant
@@ -116,6 +117,7 @@ class Jobs:
         raw = _parsed(manifest_json)
         manifest = read(raw)
         digest = await self._bundles.keep(manifest_json, payloads)
+        await self._name(manifest.graph_id, digest)
         job_id = job_id or self._new_id(manifest.graph_id)
         await self.start(digest, manifest, job_id=job_id, metadata=metadata)
         return job_id
@@ -125,6 +127,22 @@ class Jobs:
     ) -> None:
         """Begin a job of a bundle that is kept already."""
         forced = manifest.forced or _forced(metadata)
+        self._starting[job_id] = digest
+        try:
+            await self._begin(digest, manifest, job_id, forced, metadata)
+        finally:
+            del self._starting[job_id]
+        for hook in self.on_start:
+            await _called(hook, job_id, manifest)
+
+    async def _begin(
+        self,
+        digest: str,
+        manifest: Manifest,
+        job_id: str,
+        forced: bool,
+        metadata: Mapping[str, Any] | None,
+    ) -> None:
         allocations = dict(await self._placement.place(job_id, manifest, force=forced))
         try:
             plan = plan_of(manifest, digest, capacity=self._capacity, allocations=allocations)
@@ -139,8 +157,42 @@ class Jobs:
         except BaseException:
             await self._placement.release(job_id)
             raise
-        for hook in self.on_start:
-            await _called(hook, job_id, manifest)
+
+    def bundle_of(self, job_id: str) -> str:
+        """The digest of the bundle of a job that is in memory, or is just being submitted; else ""."""
+        if job_id in self._starting:
+            return self._starting[job_id]
+        plan = self._engine.plan_in_memory(job_id)
+        return plan.job.bundle if plan is not None and plan.job is not None else ""
+
+    async def as_child(self, name: str, inputs: dict[str, Any]) -> tuple[Plan, dict[str, Any]]:
+        """The plan of the newest bundle with this graph id, and the inputs of a run that another run starts.
+
+        inputs: the first message of each entrypoint, or, of a dataflow, its inputs.
+        Raises NotFound when no bundle of that name was submitted yet.
+        """
+        record = await self._records.get(self._name_key(name))
+        if record is None:
+            hint = "submit it once, then runbooks can run it"
+            raise NotFound(f"there is no bundle '{name}': {hint}", code="unknown_bundle")
+        digest = record.value.decode()
+        text, _ = await self._bundles.load(digest)
+        manifest = read(_parsed(text))
+        plan = plan_of(manifest, digest, capacity=self._capacity)
+        if manifest.dataflow is not None:
+            return plan, {"inputs": inputs}
+        seeds = {agent: [inputs] if inputs else list(bodies) for agent, bodies in manifest.seeds.items()}
+        return plan, {"initial_inputs": seeds}
+
+    def _name_key(self, name: str) -> str:
+        return f"/mirrorneuron/{self._tenant}/bundles/{name}"
+
+    async def _name(self, graph_id: str, digest: str) -> None:
+        """Remember the newest bundle of each graph, so that runbooks can name it."""
+        key = self._name_key(graph_id)
+        record = await self._records.get(key)
+        if record is None or record.value != digest.encode():
+            await self._records.put(key, digest.encode(), now_ms=self._engine.clock.now_ms())
 
     def _new_id(self, graph_id: str) -> str:
         slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", graph_id)[:80].strip("-.") or "job"

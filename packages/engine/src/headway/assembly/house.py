@@ -1,4 +1,4 @@
-"""The one file that names the concrete classes together: an engine is put together here, by hand.
+"""An engine, put together.
 
 Lifetimes nest: what is built last is closed first, so that nothing is asked of what has gone.
 """
@@ -29,8 +29,9 @@ from headway.api.rest.services import Services as RestServices
 from headway.api.rpc.callers import Callers
 from headway.api.rpc.service import EngineService
 from headway.api.rpc.service import Services as RpcServices
+from headway.assembly.jobs import JobSide, executor_pools
 from headway.core.events import Failure
-from headway.core.plan import WORKFLOW, Json, Plan
+from headway.core.plan import BUNDLE, UNBOUNDED_MS, WORKFLOW, Json, Plan
 from headway.core.world import Facts
 from headway.interpreter import tune
 from headway.links.channels import Channels
@@ -68,8 +69,8 @@ from headway.workers.plugins import PluginProcesses, agents_at, environment, fou
 
 log = logging.getLogger("headway")
 
-CHILD_RUN_MS = 366 * 24 * 3_600_000
-"""How long a child run may take when its step does not say: its own plan bounds it."""
+CHILD_BUNDLE = "bundle:"
+"""Beginning of the names of workflows that are bundles: what a runbook's step writes to run one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class House:
     engine: Engine
     rest_port: int
     grpc_port: int
+    jobs_port: int
 
 
 @asynccontextmanager
@@ -96,13 +98,14 @@ async def assemble(
     Raises what a store that cannot be opened or an address that cannot be listened on raises.
     """
     async with AsyncExitStack() as stack:
-        built = Assembly(config, stack)
+        built = Assembly(config, environ, stack)
         credentials = await built.open_store()
         if credentials is not None:
             on_first_start(credentials)
         await built.know_plugins()
         await built.start_engine()
         grpc_port = await built.serve_plugins()
+        jobs_port = await built.serve_jobs()
         rest_port = await built.serve_people()
         programs = agents_at(watched) if watched else found_in(Path(config.plugins.dir))
         told = environment(
@@ -112,14 +115,14 @@ async def assemble(
             token=config.plugins.token,
         )
         await stack.enter_async_context(PluginProcesses(programs, told))
-        yield House(built.engine, rest_port, grpc_port)
+        yield House(built.engine, rest_port, grpc_port, jobs_port)
 
 
 class Assembly:
     """An engine being put together.  Each method adds what the ones above it make possible, in this order."""
 
-    def __init__(self, config: Config, stack: AsyncExitStack) -> None:
-        self._config, self._stack = config, stack
+    def __init__(self, config: Config, environ: Mapping[str, str], stack: AsyncExitStack) -> None:
+        self._config, self._environ, self._stack = config, environ, stack
         self._clock = SystemClock()
         self._data_dir = Path(config.data_dir)
 
@@ -158,21 +161,37 @@ class Assembly:
     async def start_engine(self) -> None:
         """The engine itself, which takes over what an earlier life left open."""
         children = ChildRuns(self._prepare)
+        owner = _engine_id(self._data_dir)
+        self._job_side = JobSide(
+            self._config.mirrorneuron,
+            self._stack,
+            store=self._store,
+            clock=self._clock,
+            data_dir=self._data_dir,
+            environ=self._environ,
+            tenant=id_from_slug(self._config.tenants.default_slug),
+            owner=owner,
+            shared=self._config.postgres_url is not None,
+        )
+        workers = self._job_side.workers
         self.engine = Engine(
             store=self._store,
             clock=self._clock,
-            link=Router({WORKFLOW: children}, self._link),
+            link=Router({WORKFLOW: children, f"{BUNDLE}*": workers}, self._link),
             rules=Rules(evaluate, digest, self._facts, span_of, self._settings.policy),
-            pools=dict(self._config.pools),
-            owner=_engine_id(self._data_dir),
+            pools=self._config.pools | executor_pools(self._config.mirrorneuron),
+            owner=owner,
             active_max=self._config.runs.active_max,
         )
         children.attach(self.engine, self.engine)
         self._link.attach(self.engine)
+        self._job_side.attach(self.engine)
+        self._stack.push_async_callback(workers.close)
         _introduce(self._registry, self.engine, self._link, self._plugin_config)
         self._workflows = Workflows(self._store, self._clock, self.engine, self._views.offered)
         await self._stack.enter_async_context(self.engine)
         self._watch = await self._stack.enter_async_context(Watch(self.engine))
+        await self._job_side.know_jobs(self.engine, self._watch)
         if self._config.postgres_url:
             self._run(self._settings.run())  # Another engine on the same database may change them.
 
@@ -227,6 +246,10 @@ class Assembly:
         self._run(ExternalLoop(self._registry, handshake, tenant, listed).run())
         return host.port
 
+    async def serve_jobs(self) -> int:
+        """The MirrorNeuron side; returns its port."""
+        return await self._job_side.serve()
+
     async def serve_people(self) -> int:
         """The REST API; returns its port."""
         services = RestServices(
@@ -255,11 +278,13 @@ class Assembly:
         return await vouch(self.engine, attempt, tenant, instance)
 
     async def _prepare(self, tenant: str, name: str, inputs: dict[str, Json]) -> tuple[Plan, dict[str, Json]]:
+        if name.startswith(CHILD_BUNDLE):
+            return await self._job_side.plan_of(name.removeprefix(CHILD_BUNDLE), inputs)
         return await self._workflows.prepare(tenant, name, inputs)
 
     def _facts(self, tenant: str, plugin: str, action: str) -> Facts | Failure:
-        if plugin == WORKFLOW:
-            return Facts(timeout_ms=CHILD_RUN_MS)
+        if plugin == WORKFLOW or plugin.startswith(BUNDLE):
+            return Facts(timeout_ms=UNBOUNDED_MS)  # Their own plans and nodes bound them.
         return self._registry.facts(tenant, plugin, action)
 
 
@@ -341,7 +366,8 @@ async def _run(config: Config, environ: Mapping[str, str], watched: Path | None)
     async with assemble(config, environ, on_first_start=_show, watched=watched) as house:
         host = config.listen_addr.host
         shown = "127.0.0.1" if host in ("", "0.0.0.0", "::") else host
-        log.info("ready: people at %s:%d, plugins at port %d", shown, house.rest_port, house.grpc_port)
+        ports = house.rest_port, house.grpc_port, house.jobs_port
+        log.info("ready: people at %s:%d, plugins at port %d, jobs at port %d", shown, *ports)
         await stop.wait()
         log.info("stopping: what was accepted is safe, running attempts are found again at the next start")
 
