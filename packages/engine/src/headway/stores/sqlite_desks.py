@@ -17,8 +17,8 @@ from headway.stores import sqlite_file
 from headway.stores.lanes import Job, Outcome, unexpected
 from headway.stores.queries import Migration
 
-CHECKPOINT_PAGES = 2_000
-"""Pages of 4 KiB in the write-ahead log from which on an idle writer checkpoints."""
+CHECKPOINT_PAGES = 1_000
+"""Pages of 4 KiB in the write-ahead log from which on an idle writer checkpoints: what `LOG_BYTES` holds."""
 
 CHECKPOINT_PAGES_BUSY = 16_000
 """Pages from which on it checkpoints although work waits."""
@@ -110,6 +110,8 @@ class WriteDesk:
             self._end_all_leases()
             connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
             self._wal_pages = 0
+            if self._vfs is None:
+                sqlite_file.make_room_in_log(connection, self._path)
         except apsw.Error as error:
             sqlite_file.disconnect(connection, self._path)
             raise sqlite_file.translate(error, self._path) from error

@@ -30,6 +30,10 @@ BUSY_TIMEOUT_MS: Final = 2_000
 WAL_BYTES_KEPT_MAX: Final = 64 * 1024 * 1024
 """Size to which the write-ahead log is cut back after it grew."""
 
+LOG_BYTES: Final = 4 * 1024 * 1024
+"""Size that the write-ahead log has from the start.  A commit that makes the file grow waits for the file
+system's own journal too, which takes half as long again."""
+
 _log = logging.getLogger(__name__)
 
 _DURABILITY_LOST = (
@@ -272,6 +276,23 @@ def make_durable(connection: apsw.Connection, path: Path) -> None:
     connection.pragma("foreign_keys", 1)
     connection.pragma("journal_size_limit", WAL_BYTES_KEPT_MAX)
     connection.wal_autocheckpoint(0)
+
+
+def make_room_in_log(connection: apsw.Connection, path: Path) -> None:
+    """Fill the write-ahead log up to its usual size with zeros, which SQLite takes for the log's end.
+
+    In a write transaction, so that no other program adds to the log meanwhile.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        with open(f"{path}-wal", "ab") as log:
+            log.write(bytes(max(0, LOG_BYTES - log.tell())))
+            log.flush()
+            os.fsync(log.fileno())
+    except OSError as error:
+        _log.info("the log of %s starts small: %s", path, error)  # A full disk is told when it matters.
+    finally:
+        connection.execute("ROLLBACK")
 
 
 def connect_reader(path: Path, *, vfs: str | None) -> apsw.Connection:
