@@ -8,7 +8,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from headway.service.cluster.scripts import ScriptOutcome
+from headway.ports import ScriptOutcome
 
 
 class ScriptsIn:

@@ -289,6 +289,26 @@ def test_a_drain_can_be_cancelled(mark_eligible: bool, status: str) -> None:
     asyncio.run(scenario())
 
 
+def test_a_drain_that_is_cancelled_while_a_step_is_taken_stays_cancelled() -> None:
+    async def scenario() -> None:
+        home = await house(jobs=workshop(one="batch"))
+        await drain(home, deadline_ms=1)
+        home.clock.advance(1)
+        pause = home.jobs.pause
+
+        async def pause_and_cancel(job_id: str) -> str:
+            await home.cluster.cancel_node_drain(node_name=NODE, mark_eligible=True)
+            return await pause(job_id)
+
+        home.jobs.pause = pause_and_cancel  # type: ignore[method-assign]
+        await home.cluster.step_all()
+
+        assert home.states.of(NODE).status == "healthy"
+        assert (await home.told())[-1] == "node_drain_cancelled"
+
+    asyncio.run(scenario())
+
+
 def test_cancelling_where_nothing_is_drained_leaves_the_node_as_it_is() -> None:
     async def scenario() -> None:
         home = await house()

@@ -48,7 +48,7 @@ def test_an_agent_gets_what_it_asks_for() -> None:
         disk_mb=100,
         devices=(Device("gpu", 1, "NVIDIA", 10_000),),
         ports=(Port("api", 8_088, "http"), Port("debug")),
-        volumes=(Volume("models", "/mnt/models", "/models", True),),
+        volumes=(Volume("models", "/data/models", "/models", True),),
     )
 
     [found], problems = plan([demand], offer(NodeFacts(NODE, MACHINE, devices=GPUS)))
@@ -65,7 +65,7 @@ def test_an_agent_gets_what_it_asks_for() -> None:
             {"label": "api", "port": 8_088, "protocol": "http"},
             {"label": "debug", "port": PORTS_DYNAMIC.start, "protocol": "tcp"},
         ],
-        "volumes": [{"name": "models", "source": "/mnt/models", "target": "/models", "read_only": True}],
+        "volumes": [{"name": "models", "source": "/data/models", "target": "/models", "read_only": True}],
         "runtime_driver": "host_local",
     }
     assert allocation_from(found.to_json()) == found
@@ -152,6 +152,13 @@ def test_the_limit_on_gpus_counts_devices() -> None:
     assert "2 gpu asked, 1 free" in refused(
         asks(devices=(Device("gpu", 2),)), offer(node, limits={"gpu": 50})
     )
+
+
+def test_two_wishes_of_one_agent_count_together() -> None:
+    node = NodeFacts(NODE, MACHINE, devices=GPUS)
+    wishes = (Device("gpu", 1, "", 9_000), Device("gpu", 1))
+
+    assert "1 gpu asked, 0 free" in refused(asks(devices=wishes), offer(node, limits={"gpu": 50}))
 
 
 def test_the_smallest_device_that_suffices_is_taken() -> None:

@@ -102,7 +102,7 @@ def test_templates_are_filled_from_configuration_environment_and_allocation() ->
                                 "model": "${config.llm.models.1}",
                             },
                             "checks": [
-                                {"type": "http", "url": "http://${service.address}:${service.port}/x"}
+                                {"type": "tcp", "address": "${service.address}", "port": "${service.port}"}
                             ],
                         }
                     ],
@@ -112,7 +112,7 @@ def test_templates_are_filled_from_configuration_environment_and_allocation() ->
 
         assert (found["id"], found["address"], found["port"]) == ("job:n0:llm", "10.1.1.1", 20_000)
         assert found["meta"] == {"place": f"north/{NODE}/job/n0", "model": "b"}
-        assert found["checks"][0]["url"] == "http://10.1.1.1:20000/x"
+        assert found["checks"] == [{"type": "tcp", "address": "10.1.1.1", "port": 20_000}]
 
     asyncio.run(scenario())
 
@@ -227,6 +227,20 @@ def test_services_go_with_their_job_and_late_results_bring_nothing_back() -> Non
         await home.services.observe(target, Outcome(True, "too late"))
 
         assert home.services.find(EVERYTHING) == []
+        assert (await home.reborn()).services.find(EVERYTHING) == []
+
+    asyncio.run(scenario())
+
+
+def test_what_was_removed_behind_our_back_is_not_written_again() -> None:
+    async def scenario() -> None:
+        home = await house()
+        await registered(home, services=[{"name": "a", "port": 1, "checks": [{"type": "tcp"}]}])
+        other = await home.reborn()
+
+        await other.services.remove("job")
+        await home.services.observe(next(home.services.targets()), Outcome(True, "too late"))
+
         assert (await home.reborn()).services.find(EVERYTHING) == []
 
     asyncio.run(scenario())

@@ -268,10 +268,11 @@ class Operations:
         """The drain itself belongs to the cluster and goes on without us; here it is followed."""
         options = progress.operation.options
         node, dry_run = str(options["node_name"]), options.get("dry_run") is True
-        result = await self._cluster.drain_begun(node, after_ms=progress.operation.created_ms)
-        if (
-            result is None or dry_run
-        ):  # Else it was begun before a restart, and may have been cancelled since.
+        # What was begun before a restart is not begun again: it may have been cancelled since.
+        resumed = any(kind != "operation_started" for kind, _ in progress.seen)
+        since_ms = 0 if resumed else progress.operation.created_ms
+        result = await self._cluster.drain_begun(node, after_ms=since_ms)
+        if result is None or dry_run:
             deadline_ms = options.get("deadline_ms")
             result = await self._cluster.drain_node(
                 node_name=node,
