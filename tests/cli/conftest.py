@@ -20,16 +20,16 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 @pytest.fixture
 def newcomer(box: Box, tmp_path: Path) -> Operator:
     """Somebody who has not told `miractl` anything yet."""
-    return Operator(box, tmp_path / "miractl")
+    return Operator(tmp_path / "miractl", box=box)
 
 
 @pytest.fixture(scope="module")
 def admin(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Operator:
     """An admin who is logged in."""
-    return Operator(box, tmp_path_factory.mktemp("admin")).log_in()
+    return Operator(tmp_path_factory.mktemp("admin"), box=box).log_in()
 
 
 @pytest.fixture(scope="module")
 def watcher(box: Box, tmp_path_factory: pytest.TempPathFactory) -> Operator:
     """Somebody with the role operator, who may look and no more."""
-    return Operator(box, tmp_path_factory.mktemp("operator")).log_in("operator")
+    return Operator(tmp_path_factory.mktemp("operator"), box=box).log_in("operator")

@@ -1,4 +1,4 @@
-"""Somebody at a command line: `miractl` in processes of their own, with files of their own."""
+"""Somebody at a command line: `miractl` or `mn` in processes of their own, with files of their own."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fcntl import ioctl
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from packages.engine.tests.rest.boxes import Box
 
 PATIENCE_S = 30.0
-CLI = [sys.executable, "-c", "from headway_cli.miractl import main; main()"]
-"""The console script, without depending on where it is installed."""
+MIRACTL = [sys.executable, "-c", "from headway_cli.miractl import main; main()"]
+MN = [sys.executable, "-c", "from headway_cli.mn import main; main()"]
+"""The console scripts, without depending on where they are installed."""
+
+_TERMINAL = ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR")
+"""Variables that would change what is shown."""
 
 _STYLES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[>=]")
 
@@ -44,30 +48,26 @@ class Done:
 
 
 @dataclass
-class Operator:
-    """A person with a folder for the files of `miractl`, logged in as one of the box's people."""
+class Person:
+    """Somebody who calls a program.  home: a folder for the program's files.  extra: variables to set."""
 
-    box: Box
     home: Path
     extra: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def config(self) -> Path:
-        return self.home / "config.yaml"
+    program: ClassVar[list[str]] = []
 
-    @property
-    def tokens(self) -> Path:
-        return self.home / "tokens.yaml"
+    def variables(self) -> dict[str, str]:
+        """What the program finds in its environment, beside everything else."""
+        return {}
 
     def environment(self) -> dict[str, str]:
-        dropped = ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR")
-        kept = {name: value for name, value in os.environ.items() if name not in dropped}
-        return {**kept, "MIRACTL_CONFIG": str(self.config), "TERM": "xterm-256color", **self.extra}
+        kept = {name: value for name, value in os.environ.items() if name not in _TERMINAL}
+        return {**kept, "TERM": "xterm-256color", **self.variables(), **self.extra}
 
     def run(self, *words: str, given: str = "", code: int | None = 0) -> Done:
         """Run a command to its end, without a terminal; `code` is the exit code that is expected."""
         ended = subprocess.run(
-            [*CLI, *words],
+            [*self.program, *words],
             env=self.environment(),
             input=given.encode(),
             capture_output=True,
@@ -82,7 +82,7 @@ class Operator:
     def start(self, *words: str) -> subprocess.Popen[str]:
         """Begin a command without a terminal."""
         return subprocess.Popen(
-            [*CLI, *words],
+            [*self.program, *words],
             env=self.environment(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -92,7 +92,27 @@ class Operator:
 
     def sit(self, *words: str, columns: int = 120, rows: int = 40) -> Terminal:
         """Begin a command on a terminal."""
-        return Terminal([*CLI, *words], self.environment(), columns, rows)
+        return Terminal([*self.program, *words], self.environment(), columns, rows)
+
+
+@dataclass
+class Operator(Person):
+    """A person with the files of `miractl`, logged in as one of the box's people."""
+
+    box: Box = field(kw_only=True)
+
+    program: ClassVar[list[str]] = MIRACTL
+
+    @property
+    def config(self) -> Path:
+        return self.home / "config.yaml"
+
+    @property
+    def tokens(self) -> Path:
+        return self.home / "tokens.yaml"
+
+    def variables(self) -> dict[str, str]:
+        return {"MIRACTL_CONFIG": str(self.config)}
 
     def log_in(self, who: str = "admin", *, url: str = "") -> Self:
         """Say where the engine is, and open a session."""
@@ -100,6 +120,18 @@ class Operator:
         key, secret = self.box.keys[who]
         self.run("login", "--api-key", key, "--api-secret-stdin", given=secret + "\n")
         return self
+
+
+@dataclass
+class Author(Person):
+    """A person with a state folder for `mn`, who speaks to the engine at `target`."""
+
+    target: str = field(kw_only=True)
+
+    program: ClassVar[list[str]] = MN
+
+    def variables(self) -> dict[str, str]:
+        return {"MN_HOME": str(self.home), "MN_GRPC_TARGET": self.target}
 
 
 class Terminal:

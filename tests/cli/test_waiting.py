@@ -128,7 +128,7 @@ def test_colours_can_be_refused(admin: Operator, how: str, monkeypatch: pytest.M
 
 def test_watching_goes_on_after_the_connection_is_lost(admin: Operator, box: Box, tmp_path: Path) -> None:
     with Wire(box.port) as wire:
-        far = Operator(box, tmp_path / "far").log_in(url=f"http://127.0.0.1:{wire.port}")
+        far = Operator(tmp_path / "far", box=box).log_in(url=f"http://127.0.0.1:{wire.port}")
         run = admin.run("workflow", "run", "greet", "--input", "text=x", "-o", "json").json
         watching = far.start("execution", "watch", run["id"], "-o", "json")
         assert watching.stdout is not None
@@ -149,7 +149,7 @@ def test_a_picture_says_that_the_engine_is_away_and_goes_on(
     admin: Operator, box: Box, tmp_path: Path
 ) -> None:
     with Wire(box.port) as wire:
-        far = Operator(box, tmp_path / "far").log_in(url=f"http://127.0.0.1:{wire.port}")
+        far = Operator(tmp_path / "far", box=box).log_in(url=f"http://127.0.0.1:{wire.port}")
         run = admin.run("workflow", "run", "greet", "--input", "text=x", "-o", "json").json
         with far.sit("execution", "watch", run["id"]) as terminal:
             terminal.until("miractl approval approve")

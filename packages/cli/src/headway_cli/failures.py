@@ -27,7 +27,7 @@ EXIT_CODES = {
 """By kind of error; every other kind is 1: the engine is away, too busy, or defect."""
 
 Hints = Mapping[str, str]
-"""By code of an error, what to do about it; each program has its own."""
+"""By code or kind of an error, what to do about it; each program has its own."""
 
 
 def report(
@@ -69,8 +69,8 @@ def _lines(error: Exception, known: HeadwayError, hints: Hints, title: str) -> l
     nearest = known.facts.get("nearest")
     if isinstance(nearest, list) and nearest:
         lines.append(_hint("did you mean " + " or ".join(clean(str(name)) for name in nearest) + "?"))
-    if known.code in hints:
-        lines.append(_hint(hints[known.code]))
+    if hint := hints.get(known.code) or hints.get(known.kind):
+        lines.append(_hint(hint))
     if isinstance(error, click.UsageError) and error.ctx is not None:
         lines.append(_hint(f"`{error.ctx.command_path} --help` says how"))
     return lines

@@ -15,15 +15,20 @@ from typing import Any
 
 import click
 
-COLOURS = {
-    **dict.fromkeys(("completed", "succeeded", "healthy", "approved", "active", "ok"), "green"),
-    **dict.fromkeys(("running", "queued", "ready", "ending"), "cyan"),
-    **dict.fromkeys(("waiting_approval", "gated", "pending", "paused", "partial", "stale"), "yellow"),
-    **dict.fromkeys(("retry_wait", "unknown", "MODIFY"), "magenta"),
-    **dict.fromkeys(("failed", "rejected", "timed_out", "unhealthy", "gone", "expired", "ADMIN"), "red"),
-    **dict.fromkeys(("cancelled", "skipped", "withdrawn", "revoked"), "bright_black"),
-}
-"""By status or permission."""
+_BY_COLOUR = {
+    "green": "completed succeeded successful healthy approved active ok passing passed submitted complete "
+             "migrated recovered resumed",
+    "cyan": "running busy queued ready ending scheduled validated waiting",
+    "yellow": "waiting_approval gated pending paused partial stale blocked warning draining maintenance "
+              "dry_run awaiting_promotion blocked_no_placement paused_for_review pressured deferred "
+              "would_migrate cancellation_pending completed_with_failures",
+    "magenta": "retry_wait unknown MODIFY",
+    "red": "failed rejected timed_out unhealthy gone expired ADMIN error critical unavailable saturated",
+    "bright_black": "cancelled skipped withdrawn revoked ignored deleted cleared version_recorded "
+                    "window_closed",
+}  # fmt: skip
+COLOURS = {word: colour for colour, words in _BY_COLOUR.items() for word in words.split()}
+"""By status, health, pressure or permission."""
 
 GAP = "  "
 LINE_MAX = 110

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headway_cli.draw.canvas import Canvas, Line
 from headway_cli.draw.layout import Layout, Spot, layout
-from headway_cli.draw.look import FAINT, bar, elapsed, fitted, glyph, style, tries
+from headway_cli.draw.look import FAINT, bar, elapsed, fitted, glyph, queue, queue_style, style, tries
 from headway_cli.draw.scene import FINAL, Scene
 from headway_cli.output import clean
 
@@ -162,7 +162,10 @@ class _Drawing:
                 canvas.text(row + 1, left + 2, fitted(clean(node.what), room), FAINT)
         time = elapsed(state, self.now_ms)
         count = f"{share.done}/{share.total}" if share else tries(state)
-        if count:
-            canvas.text(bottom, left + 2, f" {count} ", colour)
-        if time and len(time) + (len(count) + 2 if count else 0) + 2 <= wide - 4:
+        used = 0
+        for text, look in ((count, colour), (queue(state), queue_style(state, colour))):
+            if text:
+                canvas.text(bottom, left + 2 + used, f" {text} ", look)
+                used += len(text) + 2
+        if time and len(time) + used + 2 <= wide - 4:
             canvas.text(bottom, left + wide - len(time) - 4, f" {time} ", colour)

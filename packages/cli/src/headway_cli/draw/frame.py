@@ -24,7 +24,8 @@ def frame(scene: Scene, *, width: int, height: int, now_ms: int) -> list[Line]:
 
     Boxes when they fit, with what happened last below them when there is room; rails otherwise.
     """
-    graph = reduced({id: node.after for id, node in scene.nodes.items()})
+    graph = {id: list(node.after) for id, node in scene.nodes.items()}
+    graph = graph if scene.exact else reduced(graph)
     notice: Line = [(f" {clean(scene.notice)}", "bold yellow")] if scene.notice else []
     head = [_head(scene, now_ms), notice]
     foot = _foot(scene, now_ms)
@@ -58,7 +59,7 @@ def _head(scene: Scene, now_ms: int) -> Line:
         (clean(scene.workflow), "bold"),
         ("  ", ""),
         (f"{glyph(status, now_ms)} {shown}", colour),
-        (f"  {scene.done}/{len(scene.nodes)} steps  {elapsed(whole, now_ms)}", ""),
+        (f"  {scene.progress or f'{scene.done}/{len(scene.nodes)} steps'}  {elapsed(whole, now_ms)}", ""),
         (f"  {clean(scene.id)}", FAINT),
     ]
 

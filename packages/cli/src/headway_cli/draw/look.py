@@ -18,6 +18,8 @@ GLYPHS = {
     "rejected": "⊘",
     "failed": "✘",
     "cancelled": "⊗",
+    "blocked": "◌",
+    "waiting": "◔",
     "succeeded": "✔",
     "timed_out": "✘",
     "waiting_approval": "◆",
@@ -38,6 +40,8 @@ STYLES = {
     "ending": "cyan",
     "retry_wait": "magenta",
     "unknown": "bold bright_magenta",
+    "blocked": "yellow",
+    "waiting": "cyan",
     "completed": "green",
     "succeeded": "bold green",
     "partial": "yellow",
@@ -50,6 +54,9 @@ STYLES = {
 """By status of a step or an execution, as rich names styles."""
 
 FAINT = "bright_black"
+PRESSURES = {"pressured": "bold bright_yellow", "saturated": "bold bright_red"}
+"""Styles of a queue that is too long."""
+
 PLAIN = ("pending", "completed")
 """What a bar shows well enough."""
 FULL, EMPTY = "▰", "▱"
@@ -80,6 +87,16 @@ def elapsed(state: State, now_ms: int) -> str:
 def tries(state: State) -> str:
     """Which attempt it is, when it is not the first."""
     return f"↻{state.attempt}" if state.attempt > 1 else ""
+
+
+def queue(state: State) -> str:
+    """How many messages wait, when any do."""
+    return f"≡{state.queued}" if state.queued else ""
+
+
+def queue_style(state: State, otherwise: str) -> str:
+    """The style of a queue, by its pressure."""
+    return PRESSURES.get(state.pressure, otherwise)
 
 
 def bar(done: int, total: int, room: int) -> str:

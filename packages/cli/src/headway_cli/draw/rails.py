@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from headway_cli.draw.canvas import DOWN, UP, Canvas, Line
 from headway_cli.draw.layout import ordered
-from headway_cli.draw.look import FAINT, bar, elapsed, fitted, glyph, remark, style, tries
+from headway_cli.draw.look import FAINT, bar, elapsed, fitted, glyph, queue, queue_style, remark, style, tries
 from headway_cli.draw.scene import FINAL, Scene
 from headway_cli.output import clean
 
@@ -74,6 +74,7 @@ def rails(
     reach = 1 + LANE * (1 + max((rail for row in listed for rail in (row.rail, *row.through)), default=0))
     room = reach if reach <= SHARE_MAX * width else 1 + LANE
     name = min(max((len(clean(row.step)) for row in listed), default=0), NAME_MAX, width // 4)
+    times = {row.step: elapsed(scene.state(row.step), now_ms) for row in shown}
     what = min(
         max((len(clean(scene.nodes[row.step].what)) for row in listed), default=0), WHAT_MAX, width // 5
     )
@@ -82,7 +83,7 @@ def rails(
             _rails(canvas, scene, n, row)
         status = scene.standing(row.step)
         canvas.text(n, _column(row.rail) if room == reach else 1, glyph(status, now_ms), style(status))
-        _words(canvas, scene, n, row.step, room + 1, name, what, now_ms)
+        _words(canvas, scene, n, row.step, room + 1, name, what, times)
     if first:
         canvas.text(0, room + 1, f"… {first} before", FAINT)
     if last < len(listed):
@@ -103,7 +104,7 @@ def _rails(canvas: Canvas, scene: Scene, n: int, row: Row) -> None:
 
 
 def _words(
-    canvas: Canvas, scene: Scene, n: int, step: str, left: int, name: int, what: int, now_ms: int
+    canvas: Canvas, scene: Scene, n: int, step: str, left: int, name: int, what: int, times: Mapping[str, str]
 ) -> None:
     state, status, share = scene.state(step), scene.standing(step), scene.share(step)
     colour = style(status)
@@ -111,11 +112,17 @@ def _words(
     left += name + 2
     canvas.text(n, left, fitted(clean(scene.nodes[step].what), what), FAINT)
     left += what + 2
-    canvas.text(n, left, elapsed(state, now_ms).rjust(7), colour)
-    left += 9
-    for text in (bar(share.done, share.total, BAR) if share else tries(state), remark(scene, step)):
+    if any(times.values()):
+        canvas.text(n, left, times[step].rjust(7), colour)
+        left += 9
+    words = (
+        (bar(share.done, share.total, BAR) if share else tries(state), colour),
+        (queue(state), queue_style(state, colour)),
+        (remark(scene, step), colour),
+    )
+    for text, look in words:
         if text:
-            canvas.text(n, left, text, colour)
+            canvas.text(n, left, text, look)
             left += len(text) + 2
 
 

@@ -10,7 +10,7 @@ from typing import Any
 FINAL = frozenset({"completed", "partial", "skipped", "rejected", "failed", "cancelled"})
 RESTING = frozenset({"gated", "unknown"})
 """What only a person can bring further."""
-ENDED = frozenset({"succeeded", "failed", "cancelled", "timed_out"})
+ENDED = frozenset({"succeeded", "completed", "failed", "cancelled", "timed_out"})
 RECENT_MAX = 50
 
 _OPEN = ("queued", "running", "waiting_approval")
@@ -31,6 +31,7 @@ class State:
     """Where a step, or one instance of it, stands.  Times are 0 while they lie ahead.
 
     since_ms: when it got this status.
+    queued: messages that wait for it.  pressure: normal, pressured or saturated, by how many they are.
     """
 
     status: str = "pending"
@@ -41,6 +42,8 @@ class State:
     finished_ms: int = 0
     approval: str = ""
     note: str = ""
+    queued: int = 0
+    pressure: str = "normal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class Scene:
 
     recent: (at_ms, text) of what happened last.  seq: the last entry that was folded.
     open_gates: step or instance by approval.  approvals: what the engine says of them, once it was asked.
+    progress: how far it is, in place of the steps that are done.
+    exact: an edge is more than an order, so none is left out because others imply it.
     notice: what is wrong with watching itself, or "".
     """
 
@@ -80,6 +85,8 @@ class Scene:
     error: str = ""
     finished_ms: int = 0
     seq: str = ""
+    progress: str = ""
+    exact: bool = False
     notice: str = ""
 
     @classmethod

@@ -1,0 +1,1 @@
+"""The commands of `mn`, a module for each group."""
