@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import h2.config
@@ -14,9 +14,19 @@ import h2.events
 import pytest
 from headway_wire.channel import Channel
 from headway_wire.codec import Dialect, dialect_of
-from headway_wire.errors import KINDS, Broken, Conflict, HeadwayError, Invalid, Problem
+from headway_wire.errors import (
+    KINDS,
+    Broken,
+    Conflict,
+    HeadwayError,
+    Invalid,
+    NotFound,
+    Problem,
+    Unauthenticated,
+)
 from headway_wire.host import Caller, Host, ServedStream
 from headway_wire.messages import CacheSetRequest, CacheSetResponse
+from headway_wire.status import UNIMPLEMENTED
 
 PATH = "/test.Service/Method"
 
@@ -217,6 +227,77 @@ def test_an_idle_connection_may_ping_as_often_as_it_likes() -> None:
                 answered += sum(isinstance(event, h2.events.PingAckReceived) for event in events)
                 writer.write(connection.data_to_send())
         writer.close()
+        await host.stop(0)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("path", [PATH, "/test.Service/Stream", "/test.Service/Nobody"])
+def test_who_is_not_admitted_is_refused_whatever_is_called(path: str) -> None:
+    called: list[str] = []
+
+    async def method(body: bytes, caller: Caller) -> bytes:
+        called.append("method")
+        return body
+
+    async def stream(stream: ServedStream) -> None:
+        called.append("stream")
+
+    def admit(metadata: Mapping[str, str]) -> None:
+        if metadata.get("x-key") != "open":
+            raise Unauthenticated("who are you?", code="stranger")
+
+    async def scenario() -> None:
+        host = Host(
+            {PATH: method}, {"/test.Service/Stream": stream}, admit=admit, text=lambda e: e.message.upper()
+        )
+        port = await host.start("127.0.0.1:0")
+        for key in ("", "shut"):
+            async with Channel(f"127.0.0.1:{port}", metadata={"x-key": key}) as channel:
+                with pytest.raises(Unauthenticated, match="WHO ARE YOU") as refusal:
+                    await channel.unary(path, b"x" * 100_000)
+                assert refusal.value.code == "stranger"
+        assert called == []
+        async with Channel(f"127.0.0.1:{port}", metadata={"X-Key": "open"}) as channel:
+            assert await channel.unary(PATH, b"x") == b"x"
+        await host.stop(0)
+
+    run(scenario)
+
+
+def test_a_door_that_breaks_stays_shut_and_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    async def method(body: bytes, caller: Caller) -> bytes:
+        return body
+
+    def admit(metadata: Mapping[str, str]) -> None:
+        raise KeyError("a secret")
+
+    async def scenario() -> None:
+        host = Host({PATH: method}, admit=admit)
+        port = await host.start("127.0.0.1:0")
+        async with Channel(f"127.0.0.1:{port}") as channel:
+            with pytest.raises(Broken, match="internal error") as failure:
+                await channel.unary(PATH, b"x")
+        assert "secret" not in str(failure.value)
+        await host.stop(0)
+
+    run(scenario)
+
+    assert "a secret" in caplog.text
+
+
+def test_what_is_not_offered_leaves_as_unimplemented_and_is_read_back_as_that() -> None:
+    async def refuse(body: bytes, caller: Caller) -> bytes:
+        raise NotFound("we have no such thing", code=UNIMPLEMENTED)
+
+    async def scenario() -> None:
+        host = Host({PATH: refuse})
+        port = await host.start("127.0.0.1:0")
+        async with Channel(f"127.0.0.1:{port}") as channel:
+            with pytest.raises(NotFound, match="we have no such thing") as refusal:
+                await channel.unary(PATH, b"x")
+        assert refusal.value.facts["grpc_status"] == "UNIMPLEMENTED"
+        assert refusal.value.code == UNIMPLEMENTED
         await host.stop(0)
 
     run(scenario)

@@ -27,9 +27,6 @@ class Clock:
     def now_ms(self) -> int:
         return 1_775_037_600_123
 
-    async def sleep_ms(self, ms: int) -> None:
-        await asyncio.sleep(ms / 1000)
-
 
 @dataclass
 class Tale:

@@ -1,6 +1,6 @@
 """`Client`: every call of the runtime API as a method.  `mn_sdk.async_client` has the same for asyncio.
 
-Source: docs/reference/mirrorneuron-api.md.
+Source: runtime API (docs/reference/mirrorneuron-api.md).
 """
 
 from __future__ import annotations

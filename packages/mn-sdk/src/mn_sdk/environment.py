@@ -2,7 +2,7 @@
 
 Every function takes the environment it reads; the caller decides whether that is `os.environ`.
 
-Source: docs/reference/mirrorneuron-api.md, "Environment".
+Source: runtime API, section 1.3 (docs/reference/mirrorneuron-api.md).
 """
 
 from __future__ import annotations

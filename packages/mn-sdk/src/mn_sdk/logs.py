@@ -1,6 +1,6 @@
 """The SDK's log file.  What goes in: calls, ids and failures.  What never does: tokens and payloads.
 
-Source: docs/reference/mirrorneuron-api.md, "Environment".
+Source: runtime API, section 1.3 (docs/reference/mirrorneuron-api.md).
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The runtime checks what they say; only durations are read here.
 
-Source: docs/reference/mirrorneuron-api.md, "Schedules".
+Source: runtime API, section 3.8 (docs/reference/mirrorneuron-api.md).
 """
 
 from __future__ import annotations

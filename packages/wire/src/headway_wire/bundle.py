@@ -236,13 +236,15 @@ def _read(root: Path, file: Path, name: str, bytes_max: int) -> bytes:
             status = os.fstat(opened.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise Invalid(f"{name} must be a regular file", code="bundle_folder")
+            if status.st_size > bytes_max:
+                raise _too_large(status.st_size, bytes_max)
             content = opened.read(bytes_max + 1)
     except RuntimeError as error:  # What pathlib says of a loop of links, before Python 3.13.
         raise Invalid(f"{name} is a symbolic link that leads nowhere", code="bundle_folder") from error
     except OSError as error:
         raise Invalid(f"{name} cannot be read: {error.strerror}", code="bundle_folder") from error
     if len(content) > bytes_max:
-        raise _too_large(max(status.st_size, len(content)), bytes_max)
+        raise _too_large(len(content), bytes_max)  # It grew since.
     return content
 
 

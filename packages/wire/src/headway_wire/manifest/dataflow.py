@@ -7,7 +7,6 @@ says is strict: an unknown key is a mistake, because nobody else writes it.  Sou
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from headway_wire.manifest.conditions import (
     DATAFLOW_OPERATORS,
@@ -18,8 +17,8 @@ from headway_wire.manifest.conditions import (
 )
 from headway_wire.manifest.fields import Spot
 from headway_wire.manifest.findings import quoted, shown
-from headway_wire.manifest.form import Dataflow, DataflowCall
-from headway_wire.manifest.graph import children_of, cycle, in_order
+from headway_wire.manifest.form import Dataflow, DataflowCall, Executor, Node
+from headway_wire.manifest.graph import as_way, children_of, cycle, in_order
 from headway_wire.manifest.terms import Json
 
 VERSION = 1
@@ -37,7 +36,7 @@ _VALUE_KEYS = {
 }
 
 
-def read_dataflow(spot: Spot, raw: dict[str, Json], nodes: Mapping[str, Any]) -> Dataflow | None:
+def read_dataflow(spot: Spot, raw: dict[str, Json], nodes: Mapping[str, Node | None]) -> Dataflow | None:
     """The dataflow in `raw`, whose calls are of `nodes`; None when it has mistakes, which are noted."""
     if raw.get("version") != VERSION or isinstance(raw.get("version"), bool):
         spot.wrong("version", raw.get("version"), str(VERSION))
@@ -53,17 +52,22 @@ def read_dataflow(spot: Spot, raw: dict[str, Json], nodes: Mapping[str, Any]) ->
             calls[call.id] = call
     scope = _Scope(ids, inputs)
     _note(spot, "result", scope.value_problem(raw.get("result")))
-    for id in nodes:
+    for id, node in nodes.items():
         if id not in ids:
             spot.note("unknown_reference", f"dataflow never calls node {id}", "calls", actual=id)
+        if node is not None and not isinstance(node.work, Executor):
+            message = f"node {id} cannot be called: it is no executor, found {node.agent_type}"
+            spot.note("wrong_value", message, "calls", expected="executor", actual=node.agent_type)
     children = children_of(calls, [(need, call.id) for call in calls.values() for need in call.needs])
     if around := cycle(children):
-        spot.note("cycle", f"dataflow calls wait for each other: {' -> '.join(around)}", "calls")
+        spot.note("cycle", f"dataflow calls wait for each other: {as_way(around)}", "calls")
         return None
     return Dataflow(tuple(calls[id] for id in in_order(children)), raw.get("result"), inputs)
 
 
-def _call(spot: Spot, item: dict[str, Json], nodes: Mapping[str, Any], scope: _Scope) -> DataflowCall | None:
+def _call(
+    spot: Spot, item: dict[str, Json], nodes: Mapping[str, Node | None], scope: _Scope
+) -> DataflowCall | None:
     id = item.get("id")
     if not isinstance(id, str) or id not in nodes:
         spot.note("unknown_reference", f"dataflow calls missing node {shown(id)}", "id", actual=id)
@@ -84,6 +88,9 @@ def _call(spot: Spot, item: dict[str, Json], nodes: Mapping[str, Any], scope: _S
     kwargs = spot.object(item, "kwargs")
     for name, value in kwargs.items():
         _note(spot, "kwargs", scope.value_problem(value) or ("" if name.isidentifier() else _NAMES))
+    node = nodes[id]
+    if node is not None and node.uses_action and (len(args) > 1 or (args and kwargs)):
+        _note(spot, "args", "an action takes its parameters by keyword, or as one object")
     return DataflowCall(id, tuple(args), kwargs, each, condition, frozenset(scope.needs))
 
 

@@ -37,7 +37,7 @@ _REGION: Table = {"templates": ("templates", names), "mutable_edges": ("mutable_
 
 def read_dynamic(
     parts: Parts,
-    nodes: Mapping[str, Node],
+    nodes: Mapping[str, Node | None],
     steps: Mapping[str, StepDef],
     edges: Mapping[str, StepEdge],
     children: dict[str, list[str]],
@@ -73,7 +73,7 @@ def read_dynamic(
 
 
 def _templates(
-    spot: Spot, raw: dict[str, Json], nodes: Mapping[str, Node], join_default: Json
+    spot: Spot, raw: dict[str, Json], nodes: Mapping[str, Node | None], join_default: Json
 ) -> dict[str, StepDef | None]:
     """The templates by id; None for those with mistakes, so that their names are known."""
     templates: dict[str, StepDef | None] = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+WAY_IDS_MAX = 12
+
 Edges = Sequence[tuple[str, str]]
 
 
@@ -38,7 +40,10 @@ def in_order(children: dict[str, list[str]]) -> list[str]:
 
 
 def cycle(children: dict[str, list[str]]) -> list[str]:
-    """The ids along one cycle, the first one repeated at the end; empty when there is none."""
+    """The ids along one cycle, the first one repeated at the end; empty when there is none.
+
+    It begins with the one that comes first in `children`.
+    """
     left = set(children) - set(in_order(children))
     parents: dict[str, str] = {}
     for id in children:
@@ -55,7 +60,18 @@ def cycle(children: dict[str, list[str]]) -> list[str]:
         walked[id] = None
         id = parents[id]
     path = list(walked)
-    return [id, *reversed(path[path.index(id) :])]
+    around = list(reversed(path[path.index(id) :]))
+    on_it = set(around)
+    begin = around.index(next(id for id in children if id in on_it))
+    return [*around[begin:], *around[: begin + 1]]
+
+
+def as_way(ids: Sequence[str]) -> str:
+    """A path as people read it: ``a -> b -> c``; of a long one its ends, and how much is between them."""
+    if len(ids) > WAY_IDS_MAX:
+        middle = f"({len(ids) - WAY_IDS_MAX + 1} more)"
+        ids = [*ids[: WAY_IDS_MAX - 2], middle, ids[-1]]
+    return " -> ".join(ids)
 
 
 def reachable(children: dict[str, list[str]], starts: Iterable[str]) -> set[str]:

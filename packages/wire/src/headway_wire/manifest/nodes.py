@@ -63,8 +63,11 @@ class _Job(NamedTuple):
     shared: Backpressure
 
 
-def read_nodes(place: Place, policies: Policies, default: Backpressure) -> list[Node]:
-    """The nodes at `place`, with the `policies` of their job and `default` limits for their queues."""
+def read_nodes(place: Place, policies: Policies, default: Backpressure) -> dict[str, Node | None]:
+    """The nodes at `place` by id, with the `policies` of their job and `default` limits for their queues.
+
+    None stands for one that is named and cannot be read: what refers to it is no second mistake.
+    """
     found = place.spot.found
     given = read_backpressure(Spot(found, "/policies", "policies."), policies.raw)
     job = _Job(policies, given, default, pressure(given, default))
@@ -79,7 +82,7 @@ def read_nodes(place: Place, policies: Policies, default: Backpressure) -> list[
             node = _node(spot, item, id, job)
             if id:
                 nodes[id] = node
-    return [node for node in nodes.values() if node is not None]
+    return nodes
 
 
 def _node(spot: Spot, item: dict[str, Json], id: str, job: _Job) -> Node | None:

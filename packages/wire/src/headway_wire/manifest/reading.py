@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
-from headway_wire.errors import Invalid, Refused
+from headway_wire.errors import Conflict, Invalid
 from headway_wire.manifest.authored import check_authored, missing_keys
 from headway_wire.manifest.dataflow import read_dataflow
 from headway_wire.manifest.dynamic import read_dynamic
@@ -18,7 +18,7 @@ from headway_wire.manifest.edges import read_edges
 from headway_wire.manifest.fields import Spot, is_plain
 from headway_wire.manifest.findings import Finding, Findings, quoted
 from headway_wire.manifest.form import Dynamic, Manifest, Node, StepDef, StepEdge
-from headway_wire.manifest.graph import children_of, cycle
+from headway_wire.manifest.graph import as_way, children_of, cycle
 from headway_wire.manifest.ids import read_title
 from headway_wire.manifest.nodes import NODES_MAX, ROOT_ROLES, note_missing_payloads, read_nodes, unsupported
 from headway_wire.manifest.policies import read_job_type, read_policies
@@ -77,12 +77,12 @@ def invalid(listed: Iterable[Finding]) -> Invalid:
 
 
 def check_supported(manifest: Manifest) -> None:
-    """Raises Refused when the manifest is sound and needs what this engine does not have.
+    """Raises Conflict when the manifest is sound and needs what this engine does not have.
 
     Source: decision D-b5 and section 3.3: agents of type module, and runners other than HostLocal.
     """
     if problems := unsupported(manifest.nodes):
-        raise Refused("; ".join(problems), code="bundle_unsupported")
+        raise Conflict("; ".join(problems), code="unsupported_runner")
 
 
 # The parts ----------------------------------------------------------------------------------------
@@ -104,8 +104,7 @@ def _manifest(found: Findings, raw: Json, *, authored: bool, pressure: Backpress
     in_policies = root.object(raw, "policies")
     job_type = read_job_type(root, raw, in_policies)
     policies = read_policies(root.inside("policies"), in_policies, job_type)
-    listed = read_nodes(parts.nodes, policies, pressure)
-    nodes = {node.id: node for node in listed}
+    nodes = read_nodes(parts.nodes, policies, pressure)
     edges = read_edges(parts.edges, nodes)
     entrypoints = _entrypoints(parts, nodes)
     dataflow = root.object(raw, "dataflow") if raw.get("dataflow") is not None else None
@@ -116,7 +115,7 @@ def _manifest(found: Findings, raw: Json, *, authored: bool, pressure: Backpress
         job_type=job_type,
         entrypoints=entrypoints,
         seeds=_seeds(parts, entrypoints),
-        nodes=tuple(listed),
+        nodes=tuple(node for node in nodes.values() if node is not None),
         edges=tuple(edges),
         dataflow=None if dataflow is None else read_dataflow(root.inside("dataflow"), dataflow, nodes),
         policies=policies,
@@ -156,7 +155,7 @@ def _identity(parts: Parts, told: Sequence[str]) -> tuple[str, str]:
     return graph_id, job_name or graph_id
 
 
-def _entrypoints(parts: Parts, nodes: Mapping[str, Node]) -> tuple[str, ...]:
+def _entrypoints(parts: Parts, nodes: Mapping[str, Node | None]) -> tuple[str, ...]:
     """The ids of the nodes that receive the initial inputs."""
     for place in parts.entrypoints():
         if named := place.spot.array(place.holder, place.key, most=NODES_MAX):
@@ -166,8 +165,8 @@ def _entrypoints(parts: Parts, nodes: Mapping[str, Node]) -> tuple[str, ...]:
                     message += " does not reference a known node"
                     place.spot.note("unknown_reference", message, place.key, actual=name)
             return tuple(dict.fromkeys(name for name in named if isinstance(name, str) and name in nodes))
-    roots = tuple(node.id for node in nodes.values() if node.role in ROOT_ROLES)
-    if not roots and parts.has_nodes:
+    roots = tuple(node.id for node in nodes.values() if node is not None and node.role in ROOT_ROLES)
+    if not roots and parts.has_nodes and None not in nodes.values():
         message = "manifest must define at least one entrypoint or one node with role root/root_coordinator"
         parts.root.note("missing_key", message, "entrypoints")
     return roots
@@ -191,7 +190,7 @@ def _seeds(parts: Parts, entrypoints: Sequence[str]) -> dict[str, tuple[Json, ..
     return {id: seeds.get(id, ({},)) for id in entrypoints}
 
 
-def _step_graph(parts: Parts, nodes: Mapping[str, Node], *, authored: bool) -> dict[str, Any]:
+def _step_graph(parts: Parts, nodes: Mapping[str, Node | None], *, authored: bool) -> dict[str, Any]:
     """The fields that tell of steps."""
     found = parts.root.found
     place = parts.graph("join_default")
@@ -202,7 +201,7 @@ def _step_graph(parts: Parts, nodes: Mapping[str, Node], *, authored: bool) -> d
     children = children_of(named, [(edge.from_step, edge.to_step) for edge in edges])
     around = cycle(children)
     if around:
-        message = f"workflow graph has a cycle: {' -> '.join(around)}"
+        message = f"workflow graph has a cycle: {as_way(around)}"
         parts.step_edges.spot.note("cycle", message, parts.step_edges.key)
     stated = parts.step_edges.value
     whole = not around and len(edges) == (len(stated) if isinstance(stated, list | tuple) else 0)
@@ -212,6 +211,8 @@ def _step_graph(parts: Parts, nodes: Mapping[str, Node], *, authored: bool) -> d
         check_authored(parts, named, children, graph_is_sound=whole)
     if not steps:
         return {}
+    if parts.raw.get("dataflow") is not None:
+        parts.root.note("wrong_value", "dataflow and steps exclude each other", "dataflow")
     dynamic: Dynamic | None = read_dynamic(
         parts, nodes, ids, {edge.id: edge for edge in edges}, children, place.value
     )

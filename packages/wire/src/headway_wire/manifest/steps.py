@@ -79,7 +79,7 @@ _RETRY: Table = {
 _EDGE: Table = {"required": ("required", flag), "message_type": ("message_type", text)}
 
 
-def read_steps(place: Place, nodes: Mapping[str, Node], join_default: Json) -> list[StepDef]:
+def read_steps(place: Place, nodes: Mapping[str, Node | None], join_default: Json) -> list[StepDef]:
     """The steps at `place`, whose agents are among `nodes`."""
     steps: dict[str, StepDef | None] = {}
     for spot, item in place.spot.objects(place.holder, place.key, most=STEPS_MAX):
@@ -94,7 +94,7 @@ def read_steps(place: Place, nodes: Mapping[str, Node], join_default: Json) -> l
 
 
 def read_step(
-    spot: Spot, item: dict[str, Json], id: str, nodes: Mapping[str, Node], join_default: Json
+    spot: Spot, item: dict[str, Json], id: str, nodes: Mapping[str, Node | None], join_default: Json
 ) -> StepDef | None:
     """The step `id`, or None when nobody does its work.  Every part of it is checked in any case."""
     given = spot.take(item, _STEP)
@@ -104,9 +104,10 @@ def read_step(
     given |= in_control.inside("retry").take(in_control.object(control, "retry"), _RETRY)
     given["trigger"] = _trigger(spot, item, control, join_default)
     agent = _agent(spot, item, id, nodes)
-    if not agent:
+    node = nodes.get(agent)
+    if node is None:
         return None
-    given = {**_from_node(nodes[agent]), **given}
+    given = {**_from_node(node), **given}
     given.setdefault("beacon_timeout_ms", given["timeout_ms"])
     given.setdefault("run", id)
     return StepDef(id=id, agent=agent, **given)
@@ -141,7 +142,7 @@ def check_quorums(found: Findings, steps: Sequence[StepDef], edges: Sequence[Ste
             found.add("wrong_value", message, expected=f"at most {count}", actual=step.trigger.quorum)
 
 
-def _agent(spot: Spot, item: dict[str, Json], id: str, nodes: Mapping[str, Node]) -> str:
+def _agent(spot: Spot, item: dict[str, Json], id: str, nodes: Mapping[str, Node | None]) -> str:
     """Who does the work: `agent_id`, else the node that `run` names, else the one named as the step."""
     for key in ("agent_id", "run"):
         value = item.get(key)

@@ -1,6 +1,6 @@
 """The calls of the runtime API, read from the descriptors: paths, message classes, interface versions.
 
-Source: docs/reference/mirrorneuron-api.md.
+Source: runtime API (docs/reference/mirrorneuron-api.md).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """One call and its answer: reading JSON fields, checking interface versions, writing answers and errors.
 
-Source: docs/reference/mirrorneuron-api.md.
+Source: runtime API (docs/reference/mirrorneuron-api.md).
 """
 
 from __future__ import annotations
@@ -166,7 +166,7 @@ def listed(values: list[Object], *, under: str = "data") -> str:
 def error_text(error: HeadwayError) -> str:
     """What callers read: the message and its problems, joined with `; `.
 
-    Source: docs/reference/mirrorneuron-api.md, "Errors".
+    Source: runtime API, section 2 (docs/reference/mirrorneuron-api.md).
     """
     missing = [text for text in map(str, error.problems) if text not in error.message]
     if not missing:

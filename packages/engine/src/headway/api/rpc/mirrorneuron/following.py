@@ -1,6 +1,6 @@
 """Streams of events: what happens is passed on at once, and a heartbeat when nothing does.
 
-Source: docs/reference/mirrorneuron-api.md, "Events".
+Source: runtime API, section 5 (docs/reference/mirrorneuron-api.md).
 """
 
 from __future__ import annotations

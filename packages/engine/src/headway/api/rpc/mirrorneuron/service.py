@@ -1,6 +1,6 @@
 """The host of the MirrorNeuron API: every call of its interfaces, each behind the token.
 
-Source: docs/reference/mirrorneuron-api.md.
+Source: runtime API (docs/reference/mirrorneuron-api.md).
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def service(
 def bearer(token: str) -> Admit:
     """Lets in who sends `token` as `authorization`, with or without its scheme; everybody when it is "".
 
-    Source: docs/reference/mirrorneuron-api.md, "Authentication".
+    Source: runtime API, section 1.2 (docs/reference/mirrorneuron-api.md).
     """
 
     def admit(metadata: Mapping[str, str]) -> None:
