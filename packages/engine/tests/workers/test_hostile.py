@@ -24,17 +24,19 @@ def told(folder: Path, count: int = 1) -> list[int]:
 
 
 def tell(folder: Path) -> str:
-    """Code that tells its process id."""
-    return (
-        f"import os, pathlib; pathlib.Path('{folder}', f'pid.{{os.getpid()}}').write_text(str(os.getpid()))\n"
-    )
+    """Code that tells its process id, all of it at once."""
+    return f"""
+import os, pathlib
+told = pathlib.Path({str(folder)!r}, f"draft.{{os.getpid()}}")
+told.write_text(str(os.getpid()))
+told.rename(told.with_name(f"pid.{{os.getpid()}}"))
+"""
 
 
 def daemon(folder: Path, *, bare: bool = False) -> str:
     """Code that leaves a process behind: forked twice, in its own session, perhaps without environment."""
-    sleeper = (
-        f"{tell(folder)}import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
-    )
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    sleeper = f"{deaf}{tell(folder)}time.sleep(600)"
     environment = "{}" if bare else "os.environ"
     return f"""
 import os, sys, time, pathlib

@@ -6,7 +6,6 @@ Source: bundle contract, section 11.3.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import msgspec
 from headway_wire.manifest import Executor, Port, Volume
@@ -57,7 +56,7 @@ def passed(names: Iterable[str], server: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def facts(errand: Errand, *, base: Path, workdir: str) -> dict[str, str]:
+def facts(errand: Errand, *, base: str, workdir: str) -> dict[str, str]:
     """Row 2: where a worker staged in `base`, which works in `workdir`, finds what it needs."""
     return {
         "MN_INPUT_FILE": f"{base}/{INPUT_FILE}",

@@ -89,8 +89,7 @@ class Errand:
     @cached_property
     def told(self) -> dict[str, Json]:
         """What the ledger says about the step, by the names of `TOLD`; empty outside of ledgers."""
-        ledger: Mapping[str, Json] = self.delivery.ledger or {}
-        given = dict(ledger)
+        given = dict(self.delivery.ledger or {})
         for name in ("deadline", "heartbeat_deadline"):
             if at_ms := given.pop(f"{name}_ms", 0):
                 given[f"{name}_at"] = moment(at_ms)
@@ -147,6 +146,10 @@ class Errand:
             CONTEXT_FILE: _encode(self._context()),
         }
 
+    @cached_property
+    def _timestamp(self) -> str:
+        return moment(self.now_ms)
+
     def _envelope(self) -> dict[str, Json]:
         message, meta = self.message, self.message.meta
         envelope = {
@@ -157,7 +160,7 @@ class Errand:
             "to": self.agent,
             "type": message.type,
             "class": meta.get("class") or "event",
-            "timestamp": moment(self.now_ms),
+            "timestamp": self._timestamp,
             "correlation_id": meta.get("correlation_id"),
             "causation_id": meta.get("causation_id"),
             "attempt": self.delivery.attempt,
@@ -179,5 +182,5 @@ class Errand:
             "template_type": self.node.type,
             "agent_state": {} if self.delivery.memory is None else self.delivery.memory,
             "workflow": {name: value for name, value in self.told.items() if name in _IN_CONTEXT},
-            "timestamp": moment(self.now_ms),
+            "timestamp": self._timestamp,
         }

@@ -96,6 +96,31 @@ def childless() -> bool:
     return False
 
 
+def exit_code(pid: int) -> int | None:
+    """The exit code of a child that has ended, 128 + n for signal n; None while it runs.
+
+    Where that can be had, its process id stays its own until it is reaped.
+    """
+    if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        found, status = os.waitpid(pid, os.WNOHANG)
+        code = os.waitstatus_to_exitcode(status) if found else None
+        return 128 - code if code is not None and code < 0 else code
+    ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if ended is None:
+        return None
+    status = int(ended.si_status)
+    return status if ended.si_code == os.CLD_EXITED else 128 + status
+
+
+def reap_but(pid: int) -> None:
+    """Take the exits of children that have ended, up to that of `pid`, which is left for its warden."""
+    if LINUX and hasattr(os, "waitid"):  # Elsewhere orphans are not adopted, so there is no other child.
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if ended.si_pid == pid:
+                return
+            os.waitpid(ended.si_pid, 0)
+
+
 def kill(pids: Iterable[int]) -> None:
     """Kill these processes with the groups that they are in, but for the group of this process.
 

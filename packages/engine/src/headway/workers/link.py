@@ -251,7 +251,7 @@ class WorkerLink:
         executor, settings = station.executor, self._settings
         root = station.node.config.get("sandbox_upload_path")
         folder = workdir(executor.workdir, str(base), root=root if isinstance(root, str) else "")
-        given = facts(errand, base=base, workdir=folder)
+        given = facts(errand, base=str(base), workdir=folder)
         env = environment(errand, given, server=settings.environ, row_1=self._row_1)
         argv = command_line(
             executor.command, given, python=settings.python, chars_max=settings.max_command_length
@@ -281,11 +281,11 @@ class WorkerLink:
             kind = station.kinds[attempt.delivery.tenant] = self._kind(attempt.delivery, station)
         place = Place("", {})
 
-        def make(base: Path) -> bytes:
+        def make(base: str) -> bytes:
             nonlocal place
-            given = facts(errand, base=base, workdir=str(base / FOLDER))
+            given = facts(errand, base=base, workdir=f"{base}/{FOLDER}")
             env = environment(errand, given, server=self._settings.environ, row_1=self._row_1)
-            place = Place(str(base), env, self._settings.node_name, station.known)
+            place = Place(base, env, self._settings.node_name, station.known)
             new = {name: value for name, value in env.items() if kind.env.get(name) != value}
             return turn_frame(new, errand.files, self._output_bytes_max(station))
 

@@ -116,6 +116,7 @@ class _Watch:
         self.err = Capture(limit)
         self._captures = {worker.stdout.fileno(): self.out, worker.stderr.fileno(): self.err}
         self._requests = frames.Frames()
+        self._code: int | None = None
         self._beacon: bytes | None = None
         self._beacon_s = 0.0
         self._deaths = socket.socketpair()
@@ -164,11 +165,10 @@ class _Watch:
         }
 
     def _exited(self) -> int | None:
-        """The worker's exit code once it has ended; its process id stays taken.  A signal n is 128 + n."""
-        found = os.waitid(os.P_PID, self._worker.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        if found is None:
-            return None
-        return found.si_status if found.si_code == os.CLD_EXITED else 128 + found.si_status
+        """The worker's exit code once it has ended."""
+        if self._code is None:
+            self._code = kin.exit_code(self._worker.pid)
+        return self._code
 
     def _ask_to_end(self) -> float:
         """SIGTERM to the worker's group; returns how long it is given, in seconds."""
@@ -188,8 +188,7 @@ class _Watch:
                 self._read(file)
             else:
                 self._deaths[0].recv(4096)
-                # Orphans that ended; the worker itself is left for `_exited`.
-                self._reap_orphans()
+                kin.reap_but(self._worker.pid)
         self._pass_beacon()
         return asked
 
@@ -223,13 +222,6 @@ class _Watch:
                 for key, _ in pipes.select(until_s - time.monotonic()):
                     if not self._read(key.fd):
                         pipes.unregister(key.fd)
-
-    def _reap_orphans(self) -> None:
-        while True:
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            if found is None or found.si_pid == self._worker.pid:
-                return  # Orphans that ended behind the worker are taken with the rest.
-            os.waitpid(found.si_pid, 0)
 
     def _pass_beacon(self, *, last: bool = False) -> None:
         now_s = time.monotonic()

@@ -62,7 +62,7 @@ class Turn:
     """
 
     id: str
-    make: Callable[[Path], bytes]
+    make: Callable[[str], bytes]
     timeout_ms: int
     on_ended: Callable[[Ended | None], None]
     go_cold: Callable[[], None]
@@ -124,7 +124,7 @@ class _Process:
         self._fault = ""
         self._loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
-        self.base = Path()
+        self._base = ""
         self._ward: Ward = keeper.start(
             lambda base: self._order(kind, base), on_ended=self._ended, channel=theirs
         )
@@ -138,7 +138,7 @@ class _Process:
         self._began_s = self._loop.time()
         if turn.timeout_ms:
             self._timer = self._loop.call_later(turn.timeout_ms / 1000, self._time_out)
-        self._channel.send(frames.frame(frames.TURN, turn.make(self.base)))
+        self._channel.send(frames.frame(frames.TURN, turn.make(self._base)))
 
     def stop(self) -> None:
         """End it, whatever it does; its turn ends as stopped."""
@@ -152,7 +152,7 @@ class _Process:
         self._timer = self._loop.call_later(PART_S, self._ward.stop)
 
     def _order(self, kind: Kind, base: Path) -> Order:
-        self.base = base
+        self._base = str(base)
         names = (INPUT_FILE, MESSAGE_FILE, BODY_FILE, CONTEXT_FILE)
         return Order(
             [kind.python, HOST_PROGRAM, kind.module, str(base)],

@@ -39,7 +39,7 @@ FILES = (
     "mirror_neuron_body.bin",
     "mirror_neuron_context.json",
 )
-WATCHED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGALRM, signal.SIGCHLD)
+WATCHED_SIGNALS = (signal.SIGTERM, signal.SIGALRM, signal.SIGCHLD)
 
 
 class Tape(io.TextIOBase):
@@ -111,13 +111,15 @@ class Host:
     def __init__(self, engine: socket.socket, module: str, base: str) -> None:
         self._engine, self._module, self._base = engine, module, base
         self._tape = Tape()
-        self._environment = dict(os.environ)
+        self._environment = self._given = dict(os.environ)
+        self._stored: dict[bytes, bytes] = {}
         self._folder = os.getcwd()
         self._path = list(sys.path)
         self._worker: Any = None
         self._signals = [signal.getsignal(number) for number in WATCHED_SIGNALS]
         self._umask = os.umask(0o077)
         os.umask(self._umask)
+        self._folders = self._times()
 
     def run(self) -> None:
         """Take turns until the engine hangs up, or a turn has left something behind."""
@@ -146,12 +148,11 @@ class Host:
         self._set_environment(json.loads(parts[0]))
         for name, written in zip(FILES, parts[1:], strict=True):
             _write(f"{self._base}/{name}", written)
-        times = self._times()
         code, out = self._work(parts[1])
         for thread in threading.enumerate():
             if thread is not threading.current_thread() and not thread.daemon:
                 thread.join()  # As a process does before it ends.
-        last = code != 0 or not self._put_back() or self._times() != times
+        last = code != 0 or not self._put_back() or self._times() != self._folders
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         said = self._tape.said()
         cut = max(0, len(out) - limit)
@@ -168,7 +169,7 @@ class Host:
                 self._worker = importlib.import_module(self._module)
                 self._path = list(sys.path)  # With what the worker itself has put there.
             answer = self._worker.turn(json.loads(body), os.environ)
-            return 0, json.dumps(answer).encode()
+            return 0, json.dumps(answer, allow_nan=False).encode()
         except SystemExit as end:
             if end.code is None or isinstance(end.code, int):
                 return (end.code or 0) & 0xFF, b""
@@ -179,14 +180,18 @@ class Host:
             return 1, b""
 
     def _set_environment(self, given: dict[str, str]) -> None:
+        """Make the environment what this turn is given, whatever the last one made of it."""
         wanted = {**self._environment, **given}
-        current = dict(os.environ)
-        if current != wanted:
-            for name in current.keys() - wanted.keys():
-                del os.environ[name]
-            for name, value in wanted.items():
-                if current.get(name) != value:
-                    os.environ[name] = value
+        # Reading os.environ decodes all of it each time; what it stands on says as well that nothing changed.
+        stored = getattr(os.environ, "_data", None)
+        current = self._given if stored is not None and stored == self._stored else dict(os.environ)
+        for name in current.keys() - wanted.keys():
+            del os.environ[name]
+        for name, value in wanted.items():
+            if current.get(name) != value:
+                os.environ[name] = value
+        self._given = wanted
+        self._stored = dict(stored) if stored is not None else {}
 
     def _put_back(self) -> bool:
         """Undo what a turn may have changed; False when this process is not as it was."""
@@ -213,6 +218,8 @@ class Host:
 
 
 def _childless() -> bool:
+    if not hasattr(os, "waitid"):  # macOS, before Python 3.13
+        return True
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -234,7 +241,8 @@ def _write(path: str, content: bytes) -> None:
         view = memoryview(content)
         while view:
             view = view[os.write(handle, view) :]
-        os.ftruncate(handle, len(content))
+        if os.fstat(handle).st_size != len(content):
+            os.ftruncate(handle, len(content))
     finally:
         os.close(handle)
 
