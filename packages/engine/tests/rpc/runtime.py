@@ -225,6 +225,15 @@ class Runtime:
     async def set_resource(self, *, resource: Object) -> Object:
         return self._asked("set_resource", locals())
 
+    async def get_runtime_statuses(self) -> Object:
+        return self._asked("get_runtime_statuses", {})
+
+    async def publish_runtime_status(self, *, resource: Object) -> Object:
+        return self._asked("publish_runtime_status", locals())
+
+    async def ack_runtime_status_events(self, *, resource: Object) -> Object:
+        return self._asked("ack_runtime_status_events", locals())
+
     async def reconcile_node(self, *, node_name: str, reason: str, dry_run: bool) -> Object:
         return self._asked("reconcile_node", locals())
 
@@ -273,6 +282,8 @@ class Runtime:
         self, *, operation_id: str, after_sequence: int, follow: bool
     ) -> AsyncGenerator[Object, None]:
         self._asked("stream_operation_events", locals())
+        if operation_id not in self.operations:
+            raise NotFound(f"there is no operation '{operation_id}'")
         return self.operations[operation_id].listen(start=after_sequence, follow=follow)
 
 

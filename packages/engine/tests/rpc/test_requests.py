@@ -27,8 +27,7 @@ from packages.engine.tests.rpc.runtime import Served, outcome
 
 BUNDLE: dict[str, Any] = {"manifest_json": '{"graph_id": "g"}', "payloads": {"worker/w.py": b"\x00\xff"}}
 UNCALLED = [
-    "ExportJobBackup", "RestoreJobBackup", "GetRuntimeStatuses", "PublishRuntimeStatus",
-    "AckRuntimeStatusEvents", "NetworkHandshake", "AddNode", "RemoveNode", "PrepareRuntimeModel",
+    "ExportJobBackup", "RestoreJobBackup", "NetworkHandshake", "AddNode", "RemoveNode", "PrepareRuntimeModel",
     "SyncLiteLLMGateway", "RemoveLiteLLMGatewayRoute", "PrepareDockerWorker", "CleanupDockerWorker",
 ]  # fmt: skip
 """The calls of version 1 that this engine does not offer."""
@@ -112,6 +111,14 @@ CLUSTER_CALLS: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = [
     ("GetSystemSummary", {}, "get_system_summary", {}),
     ("GetResource", {}, "get_resource", {}),
     ("SetResource", {"resource_json": '{"cpu": 50}'}, "set_resource", {"resource": {"cpu": 50}}),
+    ("GetRuntimeStatuses", {}, "get_runtime_statuses", {}),
+    ("PublishRuntimeStatus", {"resource_json": '{"a": 1}'}, "publish_runtime_status", {"resource": {"a": 1}}),
+    (
+        "AckRuntimeStatusEvents",
+        {"resource_json": '{"event_ids": ["e"]}'},
+        "ack_runtime_status_events",
+        {"resource": {"event_ids": ["e"]}},
+    ),
     (
         "ReconcileNode",
         {"node_name": "n", "reason": "r", "dry_run": True},

@@ -227,6 +227,10 @@ def test_an_operation_is_followed_from_where_its_reader_was(listening: Served) -
     until(lambda: tale.listening == 0)
 
 
+def test_an_unknown_operation_is_not_found(listening: Served) -> None:
+    assert outcome(listening.target, OPERATION)[0] == "NOT_FOUND"
+
+
 class _Calls(list[Any]):
     """Open streams, and the channel that they share."""
 

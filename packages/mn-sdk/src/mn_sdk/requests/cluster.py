@@ -1,7 +1,7 @@
 """Calls about nodes, resources and services.  Where nothing else is said, each returns JSON text.
 
 A single-node runtime answers UNIMPLEMENTED to `network_handshake`, `add_node`, `remove_node` and the calls
-about runtime statuses, models, gateways and containers.
+about models, gateways and containers.
 """
 
 from __future__ import annotations

@@ -24,6 +24,9 @@ class ClusterCalls:
             "GetSystemSummary": self.summary,
             "GetResource": self.resource,
             "SetResource": self.set_resource,
+            "GetRuntimeStatuses": self.runtime_statuses,
+            "PublishRuntimeStatus": self.publish_status,
+            "AckRuntimeStatusEvents": self.acknowledge,
             "ReconcileNode": self.reconcile,
             "DrainNode": self.drain,
             "CancelNodeDrain": self.cancel_drain,
@@ -48,6 +51,22 @@ class ClusterCalls:
         """Set limits."""
         changed = await self._cluster.set_resource(**objects(request, "resource_json"))
         return v1.SetResourceResponse(resource_json=json_of(changed))
+
+    async def runtime_statuses(
+        self, _request: v1.GetResourceRequest, _caller: Caller
+    ) -> v1.GetResourceResponse:
+        """What was published."""
+        return v1.GetResourceResponse(resource_json=json_of(await self._cluster.get_runtime_statuses()))
+
+    async def publish_status(self, request: v1.SetResourceRequest, _caller: Caller) -> v1.SetResourceResponse:
+        """Publish a status."""
+        kept = await self._cluster.publish_runtime_status(**objects(request, "resource_json"))
+        return v1.SetResourceResponse(resource_json=json_of(kept))
+
+    async def acknowledge(self, request: v1.SetResourceRequest, _caller: Caller) -> v1.SetResourceResponse:
+        """Acknowledge events."""
+        left = await self._cluster.ack_runtime_status_events(**objects(request, "resource_json"))
+        return v1.SetResourceResponse(resource_json=json_of(left))
 
     async def reconcile(self, request: v1.ReconcileNodeRequest, _caller: Caller) -> v1.ReconcileNodeResponse:
         """Bring a node's jobs into their recorded state."""

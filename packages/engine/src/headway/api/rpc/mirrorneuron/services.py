@@ -197,6 +197,18 @@ class Cluster(Protocol):
         """Set any of the limits `cpu gpu memory disk`; the answer of `get_resource`.  Raises: Invalid."""
         ...
 
+    async def get_runtime_statuses(self) -> Object:
+        """What was published, and the events that nobody has acknowledged."""
+        ...
+
+    async def publish_runtime_status(self, *, resource: Object) -> Object:
+        """Keep a status.  Raises: Invalid."""
+        ...
+
+    async def ack_runtime_status_events(self, *, resource: Object) -> Object:
+        """Acknowledge the events that `event_ids` names.  Raises: Invalid."""
+        ...
+
     async def reconcile_node(self, *, node_name: str, reason: str, dry_run: bool) -> Object:
         """Counters, and one entry a job."""
         ...
