@@ -35,7 +35,7 @@ def free_port() -> int:
 
 def environment(told: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment without what would configure an engine or a plugin, and `told`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("MIRASTACK_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MIRASTACK_", "MN_"))}
     paths = [str(ROOT), *filter(None, [kept.get("PYTHONPATH", "")])]
     return kept | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"} | dict(told or {})
 
@@ -230,14 +230,16 @@ class EngineProgram(Program):
         self.rest_port, self.grpc_port = rest_port or free_port(), grpc_port or free_port()
         self.jobs_port = jobs_port or free_port()
         self.config = folder / "headway.yaml"
-        addresses = {
+        addresses: dict[str, Any] = {
             "listen_addr": f"127.0.0.1:{self.rest_port}",
             "grpc_addr": f"127.0.0.1:{self.grpc_port}",
             "mirrorneuron": {"addr": f"127.0.0.1:{self.jobs_port}"},
             "data_dir": str(folder / "data"),
             "plugins": {"dir": str(folder / "plugins")},
         }
-        self.config.write_text(json.dumps(addresses | dict(config or {})), encoding="utf-8")  # JSON is YAML.
+        given = dict(config or {})
+        given["mirrorneuron"] = addresses["mirrorneuron"] | given.get("mirrorneuron", {})
+        self.config.write_text(json.dumps(addresses | given), encoding="utf-8")  # JSON is YAML.
         command = [sys.executable, "-m", "headway.main", *words, "--config", str(self.config)]
         super().__init__(command, log=folder / "engine.log", cwd=folder)
         self._key: tuple[str, str] | None = None

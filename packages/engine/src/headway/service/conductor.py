@@ -45,7 +45,17 @@ since the thread that writes waits for the interpreter several times a commit.""
 TIMERS_SPARE = 1_000
 
 _CONSEQUENTIAL = frozenset(
-    {e.Dispatched, e.Redelivered, e.Lost, e.RetryScheduled, e.Queued, e.Gated, e.Asked, e.Decided}
+    {
+        e.Dispatched,
+        e.Redelivered,
+        e.Lost,
+        e.RetryScheduled,
+        e.RestartScheduled,
+        e.Queued,
+        e.Gated,
+        e.Asked,
+        e.Decided,
+    }
 )
 
 Done = Callable[[BaseException | None], None]
@@ -220,7 +230,7 @@ class Conductor:
                 case e.Decided():
                     head = pending.gates.get(event.gate) or self._old_gate_head(run, gates_before[event.gate])
                     pending.gates[event.gate] = _decided(head, event)
-                case e.Redelivered(again=1) | e.Lost() | e.RetryScheduled():
+                case e.Redelivered(again=1) | e.Lost() | e.RetryScheduled() | e.RestartScheduled():
                     acting[event.step] = None
                 case _:
                     pass
