@@ -45,7 +45,7 @@ def chain(house: Jobs) -> tuple[Manifest, Check]:
 
 
 def in_core(house: Jobs) -> tuple[Manifest, Check]:
-    nodes = [
+    nodes: list[dict[str, Any]] = [
         house.executor("held", hold=True, emit_messages=[*emit(body=1), *emit(body=2), *emit(body=3)]),
         {"node_id": "router", "agent_type": "router", "config": {"emit_type": "part"}},
         {"node_id": "sensor", "agent_type": "sensor", "config": {"complete_after": 3}},
@@ -77,7 +77,7 @@ def conditions(house: Jobs) -> tuple[Manifest, Check]:
 
 
 def memory(house: Jobs) -> tuple[Manifest, Check]:
-    nodes = [
+    nodes: list[dict[str, Any]] = [
         house.executor("held", hold=True, emit_messages=emit(body="$count")),
         {"node_id": "all", "agent_type": "aggregator", "config": {"complete_after": 3}},
     ]
@@ -124,7 +124,7 @@ def policies(house: Jobs) -> tuple[Manifest, Check]:
         house.executor("rescue", complete_step={"rescued": True}),
         house.executor("end", complete_step="$body"),
     ]
-    steps = [
+    steps: list[dict[str, Any]] = [
         {"id": "held", "control": {"failure_policy": "continue_partial"}},
         {"id": "rescue", "trigger_rule": "one_failed"},
         {"id": "end", "trigger_rule": "all_done"},
