@@ -1,16 +1,20 @@
-"""What operators do with jobs, and what limits them: pauses, cancels, services, pools, deadlines, pressure."""
+"""What operators do with jobs, and what limits them: pauses, services, pools, deadlines, pressure."""
 
 from __future__ import annotations
 
 import json
 import re
 from collections.abc import Iterator
+from itertools import count
 
 import grpc
 import pytest
 
 from tests.e2e.jobs.house import Jobs, jobs, messages, workflow
 from tests.waiting import until
+
+
+_ROOMS = count()
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +25,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jobs]:
 
 @pytest.fixture
 def house(engine: Jobs, request: pytest.FixtureRequest) -> Jobs:
-    return engine.room(re.sub(r"\W+", "-", request.node.name))
+    name = re.sub(r"\W+", "-", request.node.name)
+    return engine.room(f"{name}-{next(_ROOMS)}")
 
 
 def code_of(error: pytest.ExceptionInfo[grpc.RpcError]) -> str:
