@@ -20,6 +20,7 @@ from headway.bundles.agents import POOL
 from headway.core.plan import Json, Plan
 from headway.ports import Clock, Store
 from headway.service.cluster.cluster import Cluster
+from headway.service.cluster.log import JOB as CLUSTER_HISTORY
 from headway.service.cluster.log import ClusterLog
 from headway.service.cluster.machine import ThisMachine
 from headway.service.cluster.nodes import PoolUse, SingleNode
@@ -149,6 +150,7 @@ class JobSide:
             statuses=statuses,
             jobs=self.jobs,
         )
+        self.jobs.histories[CLUSTER_HISTORY] = self._cluster.events
         self._operations = Operations(store, clock, tenant=tenant, cluster=self._cluster, jobs=self.jobs)
         await self._operations.load()
         self._stack.push_async_callback(self._operations.close)

@@ -269,12 +269,15 @@ def test_services_of_one_job_with_one_name_have_ids_of_their_own() -> None:
     asyncio.run(scenario())
 
 
-def test_the_health_of_a_job_is_that_of_its_worst_service() -> None:
+def test_the_health_of_a_job_is_that_of_its_worst_required_check() -> None:
     async def scenario() -> None:
         home = await house()
         check = {"port": 1, "checks": [{"type": "tcp"}]}
-        await registered(home, services=[{"name": "a", **check}, {"name": "b", **check}])
-        a, b = home.services.targets()
+        optional = {"port": 1, "checks": [{"type": "tcp", "required": False}]}
+        services = [{"name": "a", **check}, {"name": "b", **check}, {"name": "c", **optional}]
+        await registered(home, services=services)
+        a, b, c = home.services.targets()
+        await home.services.observe(c, Outcome(False, ""))
 
         await home.services.observe(a, Outcome(True, ""))
         assert home.services.health("job") == "warning"

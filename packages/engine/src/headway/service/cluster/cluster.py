@@ -37,6 +37,9 @@ DRAIN_MS_MAX = 30 * 24 * 3_600_000
 JOBS_MAX = 10_000
 SUMMARY_JOBS_MAX = 1_000
 AGENTS_SHOWN_MAX = 100
+AGENTS_ASKED_MAX = 200
+"""Of so many jobs a drain says which agents are affected; finding that out reads the history of each."""
+
 REASON_CHARS_MAX = 1_000
 
 Object = dict[str, Any]
@@ -326,13 +329,14 @@ class Cluster:
         """The active jobs of a node; with the agents of those that its drain does not know yet."""
         drain = self._states.of(node).drain
         known = {action.job_id for action in drain.actions} if drain is not None else set()
-        found = []
+        found: list[DrainedJob] = []
         for summary in await self._jobs.list(limit=JOBS_MAX, include_terminal=False):
             nodes = summary.get("nodes") or [node]
             if summary["status"] not in ACTIVE_JOBS or node not in nodes:
                 continue
             id = summary["job_id"]
-            shown = await self._agents(id, node) if agents and id not in known else ()
+            asks = agents and id not in known and len(found) < AGENTS_ASKED_MAX
+            shown = await self._agents(id, node) if asks else ()
             found.append(DrainedJob(id, summary.get("job_type") or "batch", summary["status"], shown))
         return sorted(found, key=lambda job: job.id)
 

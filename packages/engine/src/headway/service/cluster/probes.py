@@ -42,13 +42,16 @@ class Outcome:
 
 
 class Prober:
-    """Makes checks.  env: given to scripts, beside what they inherit."""
+    """Makes checks.  run_script: how those of type script are made."""
 
     def __init__(self, run_script: RunScript = no_scripts) -> None:
         self._run_script = run_script
 
     async def check(self, probe: Probe, *, job_id: str = "", env: Mapping[str, str] | None = None) -> Outcome:
-        """One check, done within the probe's timeout; a script may need a moment more to be killed."""
+        """One check, done within the probe's timeout; a script may need a moment more to be killed.
+
+        job_id, env: whose script it is, and variables for it beside those that it inherits.
+        """
         limit_ms = probe.timeout_ms + (KILL_MS if probe.kind == "script" else 0)
         try:
             async with asyncio.timeout(limit_ms / 1_000):

@@ -161,8 +161,9 @@ class Services:
 
     async def remove(self, job_id: str) -> bool:
         """Forget the services of a job that has ended; False when it had none."""
-        self._jobs.pop(job_id, None)
-        self._probes.pop(job_id, None)
+        if self._jobs.pop(job_id, None) is None:
+            return False
+        del self._probes[job_id]
         return await self._documents.delete(job_id)
 
     async def label(self, job_id: str, **labels: str) -> None:
@@ -170,11 +171,15 @@ class Services:
         job = self._jobs.get(job_id)
         if job is None:
             return
+        changed = False
         for instance in job.instances:
-            for name, text in labels.items():
-                setattr(instance, name, text)
-            instance.updated_ms = self._clock.now_ms()
-        await self._write(job)
+            if any(getattr(instance, name) != text for name, text in labels.items()):
+                changed = True
+                instance.updated_ms = self._clock.now_ms()
+                for name, text in labels.items():
+                    setattr(instance, name, text)
+        if changed:
+            await self._write(job)
 
     async def tidy(self, status: Callable[[str], Awaitable[str | None]]) -> list[str]:
         """Remove the services of jobs that are not active any more, and name those jobs."""
@@ -193,10 +198,14 @@ class Services:
         return sorted(found, key=lambda instance: (instance["name"], instance["id"]))
 
     def health(self, job_id: str) -> Status:
-        """How the services of a job are: that of the worst; "passing" when it has none."""
-        job = self._jobs.get(job_id)
-        statuses = {_status(instance) for instance in job.instances} if job else set()
-        return next((status for status in ("critical", "warning") if status in statuses), "passing")
+        """How the required checks of a job's services are: as the worst; "passing" when there are none."""
+        instances = self._jobs[job_id].instances if job_id in self._jobs else ()
+        return service_status(
+            (True, state.status)
+            for instance in instances
+            for check, state in zip(instance.checks, instance.states, strict=True)
+            if check.get("required") is not False
+        )
 
     # What checks do -------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import logging
 import os
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, Protocol
 
 import msgspec
@@ -67,6 +68,7 @@ class Jobs:
     """The jobs of one tenant.
 
     capacity: slots of an executor pool.  node: the name of the node that work runs on.
+    histories: events by the ids of pseudo jobs, `__cluster__` for one.
     on_start, on_end: called when a job was accepted, and when it has ended.
     """
 
@@ -95,6 +97,7 @@ class Jobs:
         self._manifests: dict[str, Manifest] = {}
         self.on_start: list[Hook] = []
         self.on_end: list[Hook] = []
+        self.histories: dict[str, Callable[..., AsyncGenerator[Record, None]]] = {}
 
     # Submitting -----------------------------------------------------------------------------------
 
@@ -374,6 +377,11 @@ class Jobs:
 
         follow: goes on with the live ones and ends after the terminal one.  None is lost or told twice.
         """
+        if job_id in self.histories:
+            async with aclosing(self.histories[job_id](follow=follow, limit=limit)) as told:
+                async for event in told:
+                    yield event
+            return
         try:
             run = await self._run(job_id)
         except NotFound:
