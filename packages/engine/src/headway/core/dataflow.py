@@ -24,7 +24,7 @@ def value_of(tree: Json, scope: Mapping[str, Json]) -> Json:
         case {"call": str(id)}:
             return _walk(scope["calls"].get(id), tree.get("path") or [], f"the result of '{id}'")
         case {"input": str(name)}:
-            return scope["inputs"].get(name)
+            return _walk(scope["inputs"].get(name), tree.get("path") or [], f"the input '{name}'")
         case {"item": _}:
             return _walk(scope.get("item"), tree.get("path") or [], "the item")
         case {"list": list(parts)}:

@@ -28,7 +28,7 @@ _CALL_KEYS = frozenset({"id", "args", "kwargs", "each", "if"})
 _VALUE_KEYS = {
     "literal": {"literal"},
     "call": {"call", "path"},
-    "input": {"input"},
+    "input": {"input", "path"},
     "item": {"item", "path"},
     "list": {"list"},
     "map": {"map"},
