@@ -113,6 +113,7 @@ class Engine:
         self._timer = asyncio.Event()
         self._timer_ms = 0
         self._room = asyncio.Event()
+        self._queued = True
         self._tasks: set[asyncio.Task[None]] = set()
         self._stopping = False
 
@@ -179,6 +180,7 @@ class Engine:
         digest, text = self._digest(plan)
         # Whoever waits for a child is in memory already: a child that waited for room could wait for ever.
         hold = not parent and len(self._conductor.loaded) >= self._active_max
+        self._queued = self._queued or hold
         command = c.Submit(run_id, tenant, digest, inputs, requester, mode, parent, depth, hold)
         asked, done = _ticket()
         unsent = None if digest in self._stored else text
@@ -400,7 +402,7 @@ class Engine:
             self._conductor.fail(batch, error)
             return
         self._conductor.settle(batch, accepted)
-        if len(self._conductor.loaded) < self._active_max:
+        if self._queued and len(self._conductor.loaded) < self._active_max:
             self._room.set()
 
     def _write_failed(self, batch: list[Pending], error: Unavailable) -> None:
@@ -560,9 +562,12 @@ class Engine:
         room = self._active_max - len(self._conductor.loaded)
         if room <= 0:
             return 0
+        limit = min(room, CLAIM_RUNS)
+        self._queued = False  # As far as is known: a submission that is held meanwhile says so itself.
         claimed = await self.store.claim(
-            self._owner, now_ms=self.clock.now_ms(), statuses=("queued",), limit=min(room, CLAIM_RUNS)
+            self._owner, now_ms=self.clock.now_ms(), statuses=("queued",), limit=limit
         )
+        self._queued = self._queued or len(claimed) == limit
         if claimed:
             self._go_on(await self._adopt_all(claimed))
         return len(claimed)

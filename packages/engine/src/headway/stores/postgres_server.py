@@ -37,6 +37,8 @@ IDLE_IN_TRANSACTION_MAX_MS: Final = 10_000
 SETTINGS: Final = {
     "application_name": "headway",
     "synchronous_commit": "on",
+    # A plan that was made while a table was empty would go on reading all of it when it has grown.
+    "plan_cache_mode": "force_custom_plan",
     "lock_timeout": str(LOCK_TIMEOUT_MS),
     "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_MAX_MS),
 }

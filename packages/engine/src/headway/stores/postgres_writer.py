@@ -32,8 +32,6 @@ DOUBT_MAX_S = 15
 
 _PAUSE_S = 0.25
 
-_JOURNAL_COLUMNS = ("run", "seq", "count", "at_ms", "events")
-
 _log = logging.getLogger(__name__)
 
 _Append = tuple[Sequence[Entry], "asyncio.Future[list[bool]]"]
@@ -145,8 +143,7 @@ class PostgresWriter:
         await add("know_engines", [(owner,) for owner in sorted(owners)])
         await add("add_plans", [(digest, json_text(body)) for digest, body in admission.plans.items()])
         await add("put_heads", [(*head_row(head), owner) for head, owner in admission.heads.values()])
-        if lines:
-            await connection.copy_records_to_table("journal", records=lines, columns=_JOURNAL_COLUMNS)
+        await add("add_entries", lines)
         await add("put_gates", [gate_row(gate) for gate in admission.gates.values()])
         await add("add_spends", [(grant, entry.run, entry.seq) for grant, entry in admission.spends.items()])
         snapshots = [(run, seq, json_text(state)) for run, (seq, state) in admission.snapshots.items()]
@@ -163,8 +160,7 @@ class PostgresWriter:
             transaction = connection.transaction()
             await transaction.start()
             try:
-                await connection.fetchval(self._sql["begin_alone"], LOCK_CLASS)
-                name = await connection.fetchval(self._sql["transaction"])
+                name = await connection.fetchval(self._sql["begin_alone"], LOCK_CLASS)
                 answer = await work(connection)
             except BaseException:
                 name = ""  # Not to be asked after: it was not to be committed.

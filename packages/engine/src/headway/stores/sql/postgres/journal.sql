@@ -3,11 +3,8 @@
 -- name: begin_alone
 -- Be the only one that appends or claims in this schema, until the transaction ends.  The lock is a statement of
 -- its own: the next one then sees all that its last holder wrote.
-SELECT pg_advisory_xact_lock($1, hashtext(current_schema()));
-
--- name: transaction
--- A name by which to ask later what became of this transaction.
-SELECT pg_current_xact_id()::text;
+-- It answers with a name by which to ask later what became of this transaction.
+SELECT pg_current_xact_id()::text FROM pg_advisory_xact_lock($1, hashtext(current_schema()));
 
 -- name: fate
 -- What became of a transaction: committed, aborted, in progress.
@@ -24,6 +21,15 @@ FROM runs WHERE runs.run = ANY($1::text[]);
 -- name: spent
 -- Those of these grants that are spent.
 SELECT grant_id FROM spends WHERE grant_id = ANY($1::text[]);
+
+-- name: add_entries
+-- Append to the journal; the order of the rows is the order of their numbers.  One round trip, where COPY takes
+-- three; each of them waits for its turn on the engine's event loop.
+INSERT INTO journal (run, seq, count, at_ms, events)
+SELECT run, seq, count, at_ms, events
+FROM unnest($1::text[], $2::bigint[], $3::integer[], $4::bigint[], $5::text[])
+    WITH ORDINALITY AS line (run, seq, count, at_ms, events, place)
+ORDER BY place;
 
 -- name: put_heads
 -- Write heads.  Who owns a run is decided by its first entry, then only by claim and release.
