@@ -107,6 +107,16 @@ def test_a_certain_time_that_autumn_repeats_comes_once() -> None:
     assert found == ["10-25T02:30+0200", "10-26T02:30+0100"]
 
 
+def test_a_certain_time_has_had_its_turn_when_its_hour_is_repeated() -> None:
+    place, cron = ZoneInfo("Europe/Berlin"), parse("30 2 * * *")
+    assert cron is not None
+    second_pass = datetime(2026, 10, 25, 2, 15, fold=1, tzinfo=place)
+
+    found = next_ms([cron], place, after_ms=_ms(second_pass))
+
+    assert found == _ms(datetime(2026, 10, 26, 2, 30, tzinfo=place))
+
+
 def test_every_half_hour_goes_by_real_time_through_spring_and_autumn() -> None:
     spring = due("*/30 * * * *", "Europe/Berlin", "2026-03-29T01:00", 4)
     autumn = due("*/30 * * * *", "Europe/Berlin", "2026-10-25T02:00", 5)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from headway.service.launching import CLAIM_MS
 from headway.service.schedules import due, spec
-from headway.service.schedules.dispatches import CHILDREN_MAX, submitted, without
+from headway.service.schedules.dispatches import CHILDREN_MAX, submitted, taken, without
 from headway.service.schedules.due import MOMENTS_AT_ONCE_MAX, decide_due
 from headway.service.schedules.record import Schedule
 from hypothesis import given, settings
@@ -177,6 +178,16 @@ def test_a_change_of_its_name_does_not_move_a_schedule() -> None:
     assert renamed.next_ms == schedule.next_ms
 
 
+def test_a_moment_that_was_decided_does_not_come_again_when_the_clock_is_set_back_and_the_times_change() -> (
+    None
+):
+    schedule = decided(begin(**EVERY_MINUTE), START_MS + HOUR_MS)
+
+    changed = due.altered(schedule, spec.read({"cron": "*/2 * * * *"}), anew=False, now_ms=START_MS)
+
+    assert (changed.next_ms - START_MS) // MINUTE_MS == 61
+
+
 def test_a_delay_that_is_set_again_counts_from_then() -> None:
     schedule = decided(begin(delay_ms=5 * MINUTE_MS), START_MS + HOUR_MS)
     again = due.altered(schedule, schedule.spec, anew=True, now_ms=START_MS + HOUR_MS)
@@ -191,6 +202,18 @@ def test_a_moment_in_the_pause_is_neither_run_nor_missed() -> None:
     resumed = decided(due.resumed(schedule, now_ms=START_MS + HOUR_MS), START_MS + HOUR_MS + MINUTE_MS)
 
     assert (schedule.status, schedule.next_ms, accounted(resumed), pending(resumed)) == ("paused", 0, 1, [60])
+
+
+def test_what_another_engine_left_lying_is_claimed_before_it_is_submitted() -> None:
+    schedule = decided(begin(**EVERY_MINUTE), START_MS + MINUTE_MS)
+    now_ms = START_MS + MINUTE_MS + CLAIM_MS
+
+    assert taken(schedule, now_ms=now_ms - 1, owner="two") == (schedule, [])
+    claimed, mine = taken(schedule, now_ms=now_ms, owner="two")
+
+    assert [(one.owner, one.claim_until_ms) for one in claimed.pending] == [("two", now_ms + CLAIM_MS)]
+    assert mine == list(schedule.pending)
+    assert taken(claimed, now_ms=now_ms, owner="three") == (claimed, [])
 
 
 # Any life -----------------------------------------------------------------------------------------

@@ -123,11 +123,12 @@ class Dispatcher:
         async with self._lock(schedule_id):
             return await self._act(await self._decide(schedule_id, step))
 
-    def plan(self, schedule: Schedule) -> None:
-        """Look at the schedule when it says so."""
+    def plan(self, schedule: Schedule, *, written: bool = True) -> None:
+        """Look at the schedule when it says so.  written: who sleeps has to hear of it."""
         self._agenda[schedule.schedule_id] = d.attention_ms(schedule, owner=self._owner)
         self._planned.add(schedule.schedule_id)
-        self.poked.set()
+        if written:
+            self.poked.set()
 
     async def announce(self, event: TriggerEvent, concerned: tuple[str, ...]) -> list[tuple[str, Dispatch]]:
         """Keep an event and tell these schedules of it; what each of them did.
@@ -205,11 +206,14 @@ class Dispatcher:
 
     async def _change(self, schedule_id: str, step: Step, *, deleted: bool = True) -> Schedule:
         """Write what `step` makes of the schedule, and plan when to look at it again."""
-        after = await self._stored.change(
-            schedule_id, lambda found: step(known(schedule_id, found, deleted=deleted))
-        )
-        after = known(schedule_id, after, deleted=True)
-        self.plan(after)
+        seen: list[Schedule] = []
+
+        def decide(found: Schedule | None) -> Schedule:
+            seen.append(known(schedule_id, found, deleted=deleted))
+            return step(seen[-1])
+
+        after = known(schedule_id, await self._stored.change(schedule_id, decide), deleted=True)
+        self.plan(after, written=after is not seen[-1])
         return after
 
     # Acting ---------------------------------------------------------------------------------------
@@ -243,8 +247,7 @@ class Dispatcher:
         if d.window_over(schedule, dispatch, now_ms=now_ms):
             return lambda found: d.too_late(found, dispatch.dispatch_id, now_ms=now_ms)
         try:
-            if await self._jobs.status(dispatch.job_id) is None:
-                await self._submit_job(schedule, intent)
+            await self._submit_job(schedule, intent)
         except HeadwayError as error:
             later, text = error.retryable, error.message
             log.warning("dispatch %s was not taken: %s", dispatch.dispatch_id, text)
