@@ -118,6 +118,23 @@ def test_reconciling_frees_what_jobs_hold_that_have_ended() -> None:
     asyncio.run(scenario())
 
 
+def test_reconciling_takes_nothing_from_a_job_that_is_about_to_start() -> None:
+    async def scenario() -> None:
+        home = await house()
+        manifest = bundle(nodes=[{**PORT, "services": [{"name": "a"}]}])
+        placed = await home.placement.place("job", manifest)
+
+        await home.cluster.reconcile_node(node_name=NODE)
+
+        assert home.placement.allocations("job") == placed
+        assert await home.services.register("job", manifest)
+        home.clock.advance(60_000)
+        found = await home.cluster.reconcile_node(node_name=NODE)
+        assert found["recovered"] == 1, "it never started"
+
+    asyncio.run(scenario())
+
+
 def test_the_history_is_durable_in_order_and_can_be_followed(tmp_path: Path) -> None:
     async def scenario(store: Store) -> None:
         first = await house(store)

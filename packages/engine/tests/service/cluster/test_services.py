@@ -217,6 +217,33 @@ def test_services_and_what_is_known_of_them_survive_a_restart(tmp_path: Path) ->
     asyncio.run(on_each_store(str(tmp_path / "store.db"), scenario))
 
 
+def test_services_are_not_lost_when_the_engine_dies_while_their_job_starts() -> None:
+    async def scenario() -> None:
+        home = await house()
+        await home.place("job", services=[{"name": "a"}])
+        assert home.services.find(EVERYTHING) == []
+        assert list(home.services.targets()) == []
+
+        home = await home.reborn()
+
+        assert [found["id"] for found in home.services.find(EVERYTHING)] == ["job:job:a"]
+
+    asyncio.run(scenario())
+
+
+def test_a_job_that_did_not_begin_leaves_no_services() -> None:
+    async def scenario() -> None:
+        home = await house()
+        await home.placement.place("job", bundle(services=[{"name": "a"}]))
+
+        await home.placement.release("job")
+
+        assert await home.store.list("/mirrorneuron/") == []
+        assert await home.services.register("other", bundle(services=[{"name": "b"}]))
+
+    asyncio.run(scenario())
+
+
 def test_services_go_with_their_job_and_late_results_bring_nothing_back() -> None:
     async def scenario() -> None:
         home = await house()

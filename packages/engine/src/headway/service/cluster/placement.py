@@ -43,6 +43,9 @@ log = logging.getLogger("headway.placement")
 PLANS_MAX = 200
 """How often a plan is made anew because a port that it chose is used by another program."""
 
+START_MS = 60_000
+"""So long a job may take from being placed to being known."""
+
 Status = Callable[[str], Awaitable[str | None]]
 """The status of a job, None for one that does not exist."""
 
@@ -87,6 +90,7 @@ class Placement:
         self._prober, self._run_script = prober or Prober(run_script), run_script
         self._env = dict(env or {})
         self._placed: dict[str, tuple[Allocation, ...]] = {}
+        self._placed_ms: dict[str, int] = {}
         self._ledgers: dict[str, Ledger] = {}
         self._next_port = PORTS_DYNAMIC.start
         self._giving = asyncio.Lock()
@@ -95,7 +99,8 @@ class Placement:
         """Read back what was given out, without that of jobs that have ended; returns how many have some."""
         for job in await self._documents.all():
             if await status(job.job_id) in ACTIVE_JOBS:
-                self._keep(job.job_id, tuple(allocation_from(raw) for raw in job.allocations))
+                allocations = tuple(allocation_from(raw) for raw in job.allocations)
+                self._keep(job.job_id, allocations, placed_ms=job.placed_ms)
             else:
                 await self._documents.delete(job.job_id)
         return len(self._placed)
@@ -109,6 +114,8 @@ class Placement:
         config: Mapping[str, Json] | None = None,
     ) -> dict[str, Json]:
         """What each agent gets, by its id, durably; agents that ask for nothing are left out.
+
+        The services of the job are written down, too, and shown once they are registered.
 
         force: services and input rules are not checked.  config: that of a stable job.  Placing a job again
         gives what it has.
@@ -132,21 +139,36 @@ class Placement:
             refuse([*refusals, Refusal("requirements_not_met", tuple(problems))])
             if allocations:
                 await self._give(job_id, tuple(allocations))
-        return self.allocations(job_id)
+        given = self.allocations(job_id)
+        try:
+            await self._services.prepare(job_id, manifest, allocations=given, config=config)
+        except BaseException:
+            await self.release(job_id)
+            raise
+        return given
 
     async def release(self, job_id: str) -> None:
-        """Take back what a job that has ended had; nothing when it had nothing."""
+        """Take back what a job had that has ended, or did not begin; nothing when it had nothing."""
+        await self._services.remove(job_id)
         if job_id not in self._placed:
             return
         await self._documents.delete(job_id)
+        self._placed_ms.pop(job_id, None)
         for allocation in self._placed.pop(job_id, ()):
             self._ledgers[allocation.node].remove(allocation)
 
     async def tidy(self, status: Status) -> list[str]:
-        """Take back what jobs have that are not active any more, and name those jobs."""
-        gone = [job_id for job_id in list(self._placed) if await status(job_id) not in ACTIVE_JOBS]
-        for job_id in gone:
-            await self.release(job_id)
+        """Take back what jobs have that are not active any more, and name those jobs.
+
+        A job that nobody knows yet may be about to start: it has `START_MS` for that.
+        """
+        gone: list[str] = []
+        for job_id, placed_ms in list(self._placed_ms.items()):
+            found = await status(job_id)
+            starting = found is None and self._clock.now_ms() - placed_ms < START_MS
+            if found not in ACTIVE_JOBS and not starting:
+                await self.release(job_id)
+                gone.append(job_id)
         return gone
 
     def allocations(self, job_id: str) -> dict[str, Json]:
@@ -232,16 +254,17 @@ class Placement:
 
     async def _give(self, job_id: str, allocations: tuple[Allocation, ...]) -> None:
         raw = [allocation.to_json() for allocation in allocations]
-        await self._documents.write(job_id, PlacedJob(job_id, raw, self._clock.now_ms()))
-        self._keep(job_id, allocations)
+        now_ms = self._clock.now_ms()
+        await self._documents.write(job_id, PlacedJob(job_id, raw, now_ms))
+        self._keep(job_id, allocations, placed_ms=now_ms)
         chosen = [p.port for a in allocations for p in a.ports if p.port in PORTS_DYNAMIC]
         # The next job gets others: programs that end leave their port unusable for a while.
         self._next_port = max([self._next_port, *(port + 1 for port in chosen)])
         if self._next_port not in PORTS_DYNAMIC:
             self._next_port = PORTS_DYNAMIC.start
 
-    def _keep(self, job_id: str, allocations: tuple[Allocation, ...]) -> None:
-        self._placed[job_id] = allocations
+    def _keep(self, job_id: str, allocations: tuple[Allocation, ...], *, placed_ms: int) -> None:
+        self._placed[job_id], self._placed_ms[job_id] = allocations, placed_ms
         for allocation in allocations:
             self._ledgers.setdefault(allocation.node, Ledger()).add(allocation)
 

@@ -1,6 +1,6 @@
 """The service registry: what running jobs offer, where, and how it is.
 
-A job's services are one document, written when the job starts, when the status of a check changes, and
+A job's services are one document, written before the job starts, when the status of a check changes, and
 removed when the job ends.  A copy is held in memory, so that looking a service up never waits.
 
 Source: bundle contract, section 9; runtime API, section 4.4.
@@ -106,6 +106,7 @@ class Services:
         self._note, self._env = note, dict(env or {})
         self._jobs: dict[str, JobServices] = {}
         self._probes: dict[str, dict[str, tuple[Probe, ...]]] = {}
+        self._untold: dict[str, list[tuple[str, dict[str, Json], str]]] = {}
         self.on_change: Callable[[], None] = lambda: None
 
     async def load(self, status: Callable[[str], Awaitable[str | None]]) -> int:
@@ -123,6 +124,43 @@ class Services:
 
     # The life of a job ----------------------------------------------------------------------------
 
+    async def prepare(
+        self,
+        job_id: str,
+        manifest: Manifest,
+        *,
+        allocations: Mapping[str, Json] | None = None,
+        config: Mapping[str, Json] | None = None,
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write down the services of a job that is about to start; nobody sees them before `register`.
+
+        So a crash right after the start of a job does not cost it its services.
+        allocations: by agent, as they were placed.  config: that of a stable job.  labels: what `LABELS` are.
+        """
+        declared = [*manifest.services, *(service for node in manifest.nodes for service in node.services)]
+        if not declared or job_id in self._jobs:
+            return
+        instances: list[Instance] = []
+        untold: list[tuple[str, dict[str, Json], str]] = []
+        for service in declared[:SERVICES_PER_JOB_MAX]:
+            problems: list[str] = []
+            filled = self._filled(service, job_id, manifest, allocations or {}, config, problems)
+            if filled is None:
+                log.warning("service '%s' of job %s is not registered: %s", service.name, job_id, problems)
+                payload = {"name": service.name, "reason": "; ".join(problems)}
+                untold.append(("service_rejected", payload, service.agent))
+                continue
+            instances.append(self._instance(filled, service.agent, job_id, labels or labels_of(manifest)))
+        job = JobServices(job_id, _distinct(instances))
+        for instance in job.instances:
+            told: dict[str, Json] = {"service_id": instance.id, "name": instance.name}
+            told |= {"address": instance.address, "port": instance.port}
+            untold.append(("service_registered", told, instance.agent_id))
+        await self._documents.write(job_id, job)
+        self._untold[job_id] = untold
+        self._keep(job)
+
     async def register(
         self,
         job_id: str,
@@ -132,38 +170,22 @@ class Services:
         config: Mapping[str, Json] | None = None,
         labels: Mapping[str, str] | None = None,
     ) -> Shown:
-        """Register all services of a job that has started, and return them.  A second call changes nothing.
+        """Show and check all services of a job that has started, and return them.
 
-        allocations: by agent, as they were placed.  config: that of a stable job.  labels: what `LABELS` are.
+        They are prepared first where that has not been done.  A second call changes nothing.
         """
-        declared = [*manifest.services, *(service for node in manifest.nodes for service in node.services)]
-        if not declared or job_id in self._jobs:
-            return self.find(Query(job_id=job_id, include_candidates=True))
-        instances: list[Instance] = []
-        for service in declared[:SERVICES_PER_JOB_MAX]:
-            problems: list[str] = []
-            filled = self._filled(service, job_id, manifest, allocations or {}, config, problems)
-            if filled is None:
-                log.warning("service '%s' of job %s is not registered: %s", service.name, job_id, problems)
-                payload = {"name": service.name, "reason": "; ".join(problems)}
-                await self._tell(job_id, "service_rejected", payload, service.agent)
-                continue
-            instances.append(self._instance(filled, service.agent, job_id, labels or labels_of(manifest)))
-        job = JobServices(job_id, _distinct(instances))
-        await self._documents.write(job_id, job)
-        self._keep(job)
-        for instance in job.instances:
-            told: dict[str, Json] = {"service_id": instance.id, "name": instance.name}
-            told |= {"address": instance.address, "port": instance.port}
-            await self._tell(job_id, "service_registered", told, instance.agent_id)
+        await self.prepare(job_id, manifest, allocations=allocations, config=config, labels=labels)
+        for kind, payload, agent in self._untold.pop(job_id, ()):
+            await self._tell(job_id, kind, payload, agent)
         self.on_change()
-        return [public(instance) for instance in job.instances]
+        return self.find(Query(job_id=job_id, include_candidates=True))
 
     async def remove(self, job_id: str) -> bool:
         """Forget the services of a job that has ended; False when it had none."""
         if self._jobs.pop(job_id, None) is None:
             return False
         del self._probes[job_id]
+        self._untold.pop(job_id, None)
         return await self._documents.delete(job_id)
 
     async def label(self, job_id: str, **labels: str) -> None:
@@ -182,8 +204,9 @@ class Services:
             await self._write(job)
 
     async def tidy(self, status: Callable[[str], Awaitable[str | None]]) -> list[str]:
-        """Remove the services of jobs that are not active any more, and name those jobs."""
-        gone = [job_id for job_id in list(self._jobs) if await status(job_id) not in ACTIVE_JOBS]
+        """Remove the services of jobs that have started and are not active any more, and name those jobs."""
+        started = [job_id for job_id in self._jobs if job_id not in self._untold]
+        gone = [job_id for job_id in started if await status(job_id) not in ACTIVE_JOBS]
         for job_id in gone:
             await self.remove(job_id)
         return gone
@@ -193,7 +216,8 @@ class Services:
     def find(self, query: Query) -> Shown:
         """The instances that match, by name and id."""
         jobs = self._jobs.values() if not query.job_id else filter(None, [self._jobs.get(query.job_id)])
-        shown = (public(instance) for job in jobs for instance in job.instances)
+        visible = (job for job in jobs if job.job_id not in self._untold)
+        shown = (public(instance) for job in visible for instance in job.instances)
         found = [instance for instance in shown if query.matches(instance)]
         return sorted(found, key=lambda instance: (instance["name"], instance["id"]))
 
@@ -212,7 +236,7 @@ class Services:
     def targets(self) -> Iterator[Target]:
         """Every check of every instance."""
         for job_id, job in self._jobs.items():
-            for instance in job.instances:
+            for instance in job.instances if job_id not in self._untold else ():
                 env = {
                     "MN_JOB_ID": job_id,
                     "MN_AGENT_ID": instance.agent_id,
