@@ -20,11 +20,6 @@ from headway.workers.environment import secrets_of
 from headway.workers.errand import Errand
 from headway.workers.keeper import Ended
 
-FAILED = "worker_failed"
-TIMED_OUT = "worker_timeout"
-NOT_STARTED = "worker_start_failed"
-BAD_OUTPUT = "worker_output_invalid"
-
 TIMEOUT_TEXT = "host local command timed out"
 NO_BEACON_TEXT = "agent beacon deadline exceeded"
 MARKER = "[redacted]"
@@ -120,39 +115,31 @@ def structured(stdout: bytes) -> tuple[dict[str, Json] | None, Json]:
 
 def result_of(errand: Errand, ended: Ended, place: Place) -> Result:
     """The result of an attempt whose worker has ended."""
+    if ended.failed:
+        return failed_as(errand, ended, place, code="worker_start_failed", error=ended.failed)
+    if ended.timed_out:
+        return failed_as(errand, ended, place, code="worker_timeout", error=TIMEOUT_TEXT)
     stdout = ended.stdout.decode(errors="replace")
     stderr = ended.stderr.decode(errors="replace")
-    error, code = "", FAILED
-    if ended.failed:
-        error, code = ended.failed, NOT_STARTED
-    elif ended.timed_out:
-        error, code = TIMEOUT_TEXT, TIMED_OUT
-    elif ended.exit_code:
+    if ended.exit_code:
         error = _exit_text(ended.exit_code, stderr or stdout)
-    if error:
-        return failure(errand, ended, place, code, error, texts=(stdout, stderr))
+        return failed_as(errand, ended, place, code="worker_failed", error=error)
     try:
         return _success(errand, ended, place, stdout, stderr)
     except BadAnswer as problem:
-        return failure(errand, ended, place, BAD_OUTPUT, str(problem), texts=(stdout, stderr))
+        return failed_as(errand, ended, place, code="worker_output_invalid", error=str(problem))
 
 
-def failure(
-    errand: Errand,
-    ended: Ended,
-    place: Place,
-    code: str,
-    error: str,
-    *,
-    texts: tuple[str, str] = ("", ""),
-) -> Result:
+def failed_as(errand: Errand, ended: Ended, place: Place, *, code: str, error: str) -> Result:
     """The result of an attempt that failed.  Its output is what was captured."""
-    stdout, stderr = texts
+    stdout = ended.stdout.decode(errors="replace")
+    stderr = ended.stderr.decode(errors="replace")
+    told = redacted(error, place.secrets)
+    record = _sandbox(errand, ended, place, stdout, stderr)
     return Result(
         errand.id,
-        {"agent_id": errand.agent, "error": redacted(error, place.secrets)}
-        | {"sandbox": _sandbox(errand, ended, place, stdout, stderr)},
-        (code, redacted(error, place.secrets)[:LINE_CHARS_MAX], is_transient(error, stdout, stderr)),
+        {"agent_id": errand.agent, "error": told, "sandbox": record},
+        (code, told[:LINE_CHARS_MAX], is_transient(error, stdout, stderr)),
         logs_of(stderr or stdout, place.secrets, ended),
         duration_ms=ended.duration_ms,
     )

@@ -369,8 +369,8 @@ class WorkerLink:
         elif ended is None:
             self._lose(attempt, LOST)
         elif attempt.silent and ended.stopped:
-            text = answer.NO_BEACON_TEXT
-            self._report(attempt, answer.failure(errand, ended, place, answer.TIMED_OUT, text))
+            error = answer.NO_BEACON_TEXT
+            self._report(attempt, answer.failed_as(errand, ended, place, code="worker_timeout", error=error))
         else:
             if attempt.beacons is not None:
                 self._note(attempt, "completed")
@@ -381,8 +381,9 @@ class WorkerLink:
         if self._closed:
             self._forget(attempt)
             return
-        error = (answer.NOT_STARTED, text[: answer.LINE_CHARS_MAX], retryable or answer.is_transient(text))
-        self._report(attempt, Result(attempt.delivery.id, None, error))
+        again = retryable or answer.is_transient(text)
+        shown = text[: answer.LINE_CHARS_MAX]
+        self._report(attempt, Result(attempt.delivery.id, None, ("worker_start_failed", shown, again)))
 
     def _report(self, attempt: _Attempt, result: Result) -> None:
         """Results that come together are reported together."""

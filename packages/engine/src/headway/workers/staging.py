@@ -71,19 +71,24 @@ def workdir(wanted: str, base: str, *, root: str = "") -> str:
         wanted = wanted[len(SANDBOX) + 1 :]
     if os.path.isabs(wanted):
         return wanted
-    return str(_inside(Path(base), wanted, "workdir"))
+    return str(_below(Path(base), wanted, "workdir"))
 
 
-def _inside(folder: Path, path: str, what: str) -> Path:
-    """`path` below `folder`, by its text and on the disk."""
+def _below(folder: Path, path: str, what: str) -> Path:
+    """`path` below `folder`, by its text."""
     whole = os.path.normpath(os.path.join(folder, path))
     inside = whole == str(folder) or whole.startswith(f"{folder}/")
     if "\0" in path or os.path.isabs(path) or not inside:
         raise CannotStage(f"{what} '{path}' leaves its folder")
-    real, top = os.path.realpath(whole), os.path.realpath(folder)
-    if real != top + whole[len(str(folder)) :]:
-        raise CannotStage(f"{what} '{path}' leads through a link")
     return Path(whole)
+
+
+def _inside(folder: Path, path: str, what: str) -> Path:
+    """`path` below `folder`, by its text and on the disk."""
+    whole = _below(folder, path, what)
+    if os.path.realpath(whole) != os.path.realpath(folder) + str(whole)[len(str(folder)) :]:
+        raise CannotStage(f"{what} '{path}' leads through a link")
+    return whole
 
 
 def _upload(source: Path, target: Path, name: str) -> None:
