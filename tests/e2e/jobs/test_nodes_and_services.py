@@ -68,8 +68,8 @@ def test_a_service_is_there_as_long_as_its_job_whatever_happens_to_the_engine(ho
         )
         refused = refusal(house, manifest)
         assert refused.code() == grpc.StatusCode.FAILED_PRECONDITION
-        assert "requirements_not_met" in refused.details()
-        assert "port 19399/tcp belongs to another agent" in refused.details()
+        assert "requirements_not_met" in str(refused.details())
+        assert "port 19399/tcp belongs to another agent" in str(refused.details())
         house.client.cancel_job(job_id)
         until(lambda: not resolved(house, "orders"), within_s=WITHIN_S)
         assert json.loads(house.client.list_services())["services"] == []
@@ -98,7 +98,7 @@ def test_a_drain_outlives_the_engine_and_ends_with_its_last_job(house: Jobs) -> 
     house.kill_engine()
 
     assert drain_of(house)["status"] == "draining"
-    assert "draining" in refusal(house, messages([house.executor("b")])).details()
+    assert "draining" in str(refusal(house, messages([house.executor("b")])).details())
     house.go()
     house.ended(job_id)
     until(lambda: drain_of(house)["drain"]["status"] == "complete", within_s=WITHIN_S)
