@@ -1,0 +1,1 @@
+"""Files that the compiler puts into bundles as they are."""
