@@ -13,7 +13,6 @@ import pytest
 from tests.e2e.jobs.house import Jobs, jobs, messages, workflow
 from tests.waiting import until
 
-
 _ROOMS = count()
 
 

@@ -142,9 +142,7 @@ def _dataflow(manifest: Manifest, digest: str, capacity: Capacity, allocations: 
             )
         )
         edges += [Edge(need, call.id, ENDED) for need in sorted(call.needs)]
-    job = Job(
-        digest, entrypoints=manifest.entrypoints, agents=tuple(n.id for n in manifest.nodes), dataflow=True
-    )
+    job = Job(digest, agents=tuple(node.id for node in manifest.nodes), dataflow=True)
     return Plan(
         manifest.graph_id, tuple(steps), tuple(edges), outputs=flow.result, inputs=flow.inputs, job=job
     )

@@ -174,6 +174,8 @@ def _report(progress: Progress, command: c.Report) -> None:
         progress.emit(e.TurnCompleted(step, turn, attempt, command.state, now_ms))
         progress.again(step)
     else:
+        for kind, payload in command.notes:
+            progress.emit(e.Noted(step, turn, attempt, kind, payload, now_ms))
         # A call of a compiled workflow answers with what its agent returned.
         output = (command.done or command.answer or (command.output,))[0]
         progress.final(e.Completed(step, turn, attempt, output, now_ms), step)

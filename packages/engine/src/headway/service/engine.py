@@ -658,7 +658,9 @@ def child_result(run: Run) -> Result:
     assert run.finished is not None
     finished = run.finished
     if finished.status == "succeeded":
-        return Result(run.parent, finished.output)
+        job = run.plan.job
+        whole = job is None or job.dataflow
+        return Result(run.parent, finished.output if whole else finished.output["output"])
     message = finished.failure.message if finished.failure else ""
     return Result(
         run.parent, None, (f"child_{finished.status}", f"run {run.id} {finished.status}: {message}", False)
