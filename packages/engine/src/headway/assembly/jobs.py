@@ -135,6 +135,9 @@ class JobSide:
         self.jobs.on_start.append(self._register)
         self.jobs.on_end.append(self._remove)
         engine.on_finished.append(self.jobs.ended)
+        # What ended between loading and listening is found by looking once more.
+        await self._placement.tidy(self.jobs.status)
+        await self._services.tidy(self.jobs.status)
         log = ClusterLog(store, clock, tenant=tenant)
         await log.load()
         statuses = RuntimeStatuses(store, clock, tenant=tenant)

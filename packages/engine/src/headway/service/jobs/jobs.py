@@ -129,10 +129,12 @@ class Jobs:
         self, digest: str, manifest: Manifest, *, job_id: str, metadata: Mapping[str, Any] | None = None
     ) -> None:
         """Begin a job of a bundle that is kept already."""
-        forced = manifest.forced or _forced(metadata)
+        if metadata:
+            merged = {**manifest.metadata, **metadata}
+            manifest = msgspec.structs.replace(manifest, metadata=merged)
         self._starting[job_id] = digest
         try:
-            await self._begin(digest, manifest, job_id, forced, metadata)
+            await self._begin(digest, manifest, job_id, metadata)
         finally:
             del self._starting[job_id]
         for hook in self.on_start:
@@ -143,10 +145,9 @@ class Jobs:
         digest: str,
         manifest: Manifest,
         job_id: str,
-        forced: bool,
         metadata: Mapping[str, Any] | None,
     ) -> None:
-        allocations = dict(await self._placement.place(job_id, manifest, force=forced))
+        allocations = dict(await self._placement.place(job_id, manifest, force=manifest.forced))
         try:
             plan = plan_of(manifest, digest, capacity=self._capacity, allocations=allocations)
             inputs: dict[str, Any] = {
@@ -322,8 +323,11 @@ class Jobs:
         return "resumed"
 
     async def _control(self, job_id: str, command: c.Command) -> None:
-        run = await self._run(job_id)
         stopped = NotFound(f"job {job_id} is not running")
+        try:
+            run = await self._run(job_id)
+        except NotFound:
+            raise stopped from None
         if run.phase in ("finished", "ending"):
             raise stopped
         try:
@@ -460,11 +464,6 @@ def _parsed(text: str) -> Any:
         return msgspec.json.decode(text)
     except msgspec.MsgspecError as error:
         raise Invalid(f"manifest_json is not valid JSON: {error}", code="invalid_bundle") from error
-
-
-def _forced(metadata: Mapping[str, Any] | None) -> bool:
-    validation = (metadata or {}).get("mn_validation")
-    return isinstance(validation, Mapping) and validation.get("force") is True
 
 
 def _pressure(manifest: Manifest) -> dict[str, tuple[int, int, int]]:
