@@ -41,6 +41,7 @@ POOL = "executor/"
 """Beginning of the names of executor pools, apart from those of runbooks."""
 
 RETRY_WAIT_MAX_MS = 3_600_000
+BEACON_SPARE_MS = 5_000
 
 _RULES = {
     "all_success": Rule.ALL_SUCCESS,
@@ -162,7 +163,8 @@ def _retry(executor: Executor | None) -> Retry:
 
 
 def _liveness_ms(executor: Executor | None) -> int:
-    return executor.beacon.timeout_ms if executor and executor.beacon.enabled else 0
+    # The link ends a worker that misses its beacons; this is for a link that has come to a standstill.
+    return executor.beacon.timeout_ms + BEACON_SPARE_MS if executor and executor.beacon.enabled else 0
 
 
 def _restart(manifest: Manifest, policies: Policies) -> Restart:
