@@ -101,46 +101,103 @@ def varied(raw: Raw) -> some.SearchStrategy[Any]:
 
 
 EXISTS = {"path": "state", "op": "exists"}
-CONDITIONS = {"all": [{"expr": "${payload.x} > 1"}, {"not": EXISTS}]}
-REGION = {"id": "r", "strategy": "replace_path", "controller": "first", "exit": "second", "templates": ["t"]}
-CHECK = {"type": "http", "expected_status": [200, "300..301"]}
+CONDITIONS = {"all": [{"expr": "${payload.x} > 1"}, {"any": [{"not": EXISTS}]}]}
+CHECK = {
+    "type": "http",
+    "name": "up",
+    "port": "8080",
+    "method": "get",
+    "expected_status": [200, "300..301"],
+    "timeout_ms": 5,
+}
+SERVICE = {"name": "web", "id": "w", "port": 1, "tags": ["a"], "meta": {"k": 1}, "checks": [CHECK]}
+BUSY = worker(
+    "first",
+    role="root",
+    type="map",
+    config={
+        "upload_path": "a",
+        "upload_as": "c",
+        "upload_paths": [{"source": "a", "target": "b"}],
+        "environment": {"A": 1},
+        "pass_env": ["HOME"],
+        "timeout_seconds": 1.5,
+        "backpressure": {"max_queue_depth": 3, "high_watermark": 2, "low_watermark": 1},
+        "beacon_timeout_ms": 5,
+        "output_message_type": "t",
+        "terminal_sink": True,
+        "runner_module": "MirrorNeuron.Runner.HostLocal",
+    },
+    resources={
+        "cpu_cores": 1,
+        "gpu": [{"count": 1}],
+        "devices": [{"type": "x"}],
+        "ports": [{"label": "x", "port": 80}],
+        "volumes": [{"name": "v", "read_only": True}],
+    },
+    policies={"restart": {"mode": "delay"}, "scheduler": {"affinities": [{"attribute": "a"}]}},
+    constraints=[{"attribute": "a", "operator": "==", "value": 1}],
+    services=[SERVICE],
+    requires_services=["db", {"name": "x", "tags": ["y"], "required": False}],
+)
 DYNAMIC = {
     "enabled": True,
+    "apply_at": "between_steps",
     "templates": {"t": {"run": "first"}},
     "limits": {"max_patches": 3},
-    "regions": [REGION],
+    "regions": [
+        {
+            "id": "r",
+            "strategy": "replace_path",
+            "controller": "first",
+            "exit": "second",
+            "templates": ["t"],
+            "mutable_edges": ["e"],
+        }
+    ],
 }
 FULL = authored(
     policies={
-        "restart": {"attempts": 1},
+        "recovery_mode": "auto",
+        "restart": {"attempts": 1, "delay_function": "constant"},
         "reschedule": {"unlimited": True},
+        "scheduler": {"job_type": "service", "constraints": [{"attribute": "a", "operator": "in"}]},
         "backpressure": {"max_queue_depth": 3},
+        "max_agent_restart_attempts": 2,
+        "update": {},
     },
-    services=[{"name": "web", "port": 1, "checks": [CHECK]}],
-    requirements={"cpu": {"min_cores": 1}},
+    services=[SERVICE],
+    required_services=["db"],
+    requirements={"cpu": {"min_cores": 1}, "gpu": {"min_count": 1}},
+    input_validation={"rules": [{}]},
     triggers=[{"event_type": "e"}],
+    deployment={"key": "k"},
+    metadata={"mn_validation": {"force": True}},
+    required_context_engine=True,
+    runtime={"initial_inputs": {"first": [1]}, "bindings": {"first": {}}},
     agents={
         "nodes": [
-            worker(
-                "first",
-                config={"upload_paths": [{"source": "a", "target": "b"}], "environment": {"A": 1}},
-                resources={"gpu": [{"count": 1}], "ports": [{"label": "x"}], "volumes": [{"name": "v"}]},
-                policies={"restart": {"mode": "delay"}},
-                constraints=[{"attribute": "a", "operator": "==", "value": 1}],
-            ),
-            worker("second", requires_services=["db"]),
+            BUSY,
+            worker("second", config={"uses_action": "host.clean"}),
+            worker("third", agent_type="aggregator", config={"complete_after": 2}),
         ],
-        "edges": [edge("first", "second", conditions=CONDITIONS)],
+        "edges": [edge("first", "second", edge_id="e", routing_mode="all_match", conditions=CONDITIONS)],
     },
     steps=[
-        {"id": "first", "control": {"retry": {"max_attempts": 2}}},
-        {"id": "second", "join": {"mode": "quorum", "quorum": 1}},
+        {"id": "first", "label": "l", "control": {"required": False, "retry": {"max_attempts": 2}}},
+        {"id": "second", "agent_id": "third", "join": {"mode": "quorum", "quorum": 1}},
+        {"id": "third", "trigger_rule": {"rule": "quorum", "count": 1}, "control": {"timeout_seconds": 1}},
+    ],
+    edges=[
+        {"id": "e", "from": "first", "to": "second", "accepts": ["done"], "required": True},
+        {"from": "second", "to": "third", "accepts": "failed", "message_type": "t"},
     ],
     workflow={
         "mode": "dynamic_dag",
         "source": "first",
+        "sink": "third",
         "entrypoint": "first",
-        "join_default": "all_done",
+        "join_default": {"mode": "all_done"},
         "dynamic": DYNAMIC,
     },
 )
@@ -179,6 +236,17 @@ def answer(raw: Any) -> Manifest | None:
     return manifest
 
 
+ODD: list[Any] = [None, True, -1, 10**18, "x", "\ud800", [], [None], {}, {"x": 1}]
+"""What somebody might write where something else belongs."""
+
+
+@pytest.mark.parametrize("raw", [FULL, FLOW, seed_era(), wire_form()])
+def test_a_manifest_with_something_odd_in_any_one_place_has_findings_or_none(raw: Raw) -> None:
+    for path in places(raw)[1:]:
+        for value in ODD:
+            findings(replaced(raw, [(path, value)]), authored=True, payload_names=["a"])
+
+
 @given(ANYTHING)
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_anything_at_all_is_read_or_refused(raw: Any) -> None:
@@ -194,7 +262,7 @@ def test_any_object_with_the_right_keys_is_read_or_refused(raw: Any) -> None:
 
 
 @given(some.one_of([varied(raw) for raw in (FULL, FLOW, seed_era(), wire_form())]))
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_manifest_with_anything_in_any_place_is_read_or_refused(raw: Any) -> None:
     manifest = answer(raw)
     findings(raw, authored=True, payload_names=["a"])

@@ -128,7 +128,7 @@ def _range(part: Json) -> tuple[int, int]:
         if bounds is None:
             raise Wrong(_STATUSES)
         low, high = int(bounds[1]), int(bounds[2] or bounds[1])
-    if not isinstance(low, int) or isinstance(low, bool) or not 100 <= low <= high <= 599:
+    if not isinstance(low, int) or not 100 <= low <= high <= 599:
         raise Wrong(_STATUSES)
     return low, high
 

@@ -132,8 +132,6 @@ def normal(raw: dict[str, Json], *, graph_id: str, job_name: str) -> dict[str, J
     graph = flow.get("graph")
     flow["graph"] = {**(graph if isinstance(graph, dict) else {}), "edges": _listed(parts.step_edges)}
     rest = {key: value for key, value in raw.items() if key not in moved}
-    if parts.shape == "A":
-        rest.pop("workflow", None)  # Nothing of it counts in this shape, and everything would in shape C.
     return {**rest, "graph_id": graph_id, "job_name": job_name, "flow": flow}
 
 
