@@ -33,7 +33,7 @@ class Services(Protocol):
     """The services that jobs offer."""
 
     def health(self, job_id: str) -> str:
-        """`passing`, `warning` or `critical`: the worst of its services; `passing` when it has none."""
+        """`passing`, `warning` or `critical`: as the worst of its required checks; `passing` without any."""
         ...
 
     async def label(self, job_id: str, **labels: str) -> None:
