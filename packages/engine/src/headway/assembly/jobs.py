@@ -30,8 +30,10 @@ from headway.service.cluster.probes import Prober
 from headway.service.cluster.runtime_statuses import RuntimeStatuses
 from headway.service.cluster.services import Services
 from headway.service.cluster.states import States
+from headway.service.deployments.deployments import Deployments
 from headway.service.engine import Engine
 from headway.service.jobs import Jobs
+from headway.service.loops.deployments import DeploymentLoop
 from headway.service.loops.drains import DrainLoop
 from headway.service.loops.schedules import ScheduleLoop
 from headway.service.loops.service_checks import ServiceChecks
@@ -163,12 +165,24 @@ class JobSide:
             store, clock, self.jobs, self._bundles, tenant=tenant, owner=self._owner, shared=self._shared
         )
         self._run(ScheduleLoop(self._schedules.dispatcher, clock, shared=self._shared).run())
+        self._deployments = Deployments(
+            store,
+            clock,
+            self.jobs,
+            self._bundles,
+            self._services,
+            tenant=tenant,
+            owner=self._owner,
+            shared=self._shared,
+        )
+        self._run(DeploymentLoop(self._deployments.rollouts, clock, shared=self._shared).run())
 
     async def serve(self) -> int:
         """The runtime API; returns its port."""
         host = service(
             jobs=self.jobs,
             clock=self._clock,
+            deployments=self._deployments,
             schedules=self._schedules,
             cluster=self._cluster,
             operations=self._operations,
