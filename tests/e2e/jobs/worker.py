@@ -25,6 +25,13 @@ def told(value, body, count):
     return value
 
 
+def until_there(file):
+    """Wait for a file, within bounds."""
+    until = time.monotonic() + 60
+    while not file.exists() and time.monotonic() < until:
+        time.sleep(0.01)
+
+
 def main():
     do = json.loads(os.environ["DO"])
     body = json.loads(Path(os.environ["MN_INPUT_FILE"]).read_text())
@@ -35,9 +42,7 @@ def main():
         file.write("x")
     if do.pop("hold", False):
         (folder / agent).touch()
-        until = time.monotonic() + 60
-        while not (folder / "go").exists() and time.monotonic() < until:
-            time.sleep(0.01)
+        until_there(folder / "go")
     attempt = int(os.environ.get("MN_WORKFLOW_ATTEMPT") or 0)
     tries = len(turns.read_text())
     if (attempt or tries) < do.pop("fail_before", 0):

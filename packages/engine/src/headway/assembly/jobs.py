@@ -131,6 +131,11 @@ class JobSide:
             node=self._nodes.name,
             capacity=lambda pool: self._config.pools.get(pool, self._config.executors),
         )
+        await self._follow_jobs(engine)
+        await self._look_after(states, prober)
+
+    async def _follow_jobs(self, engine: Engine) -> None:
+        """What is given to jobs when they begin, and taken back when they end."""
         await self.jobs.load()
         await self._services.load(self.jobs.status)
         await self._placement.load(self.jobs.status)
@@ -140,6 +145,10 @@ class JobSide:
         # What ended between loading and listening is found by looking once more.
         await self._placement.tidy(self.jobs.status)
         await self._services.tidy(self.jobs.status)
+
+    async def _look_after(self, states: States, prober: Prober) -> None:
+        """Nodes, operations, checks and schedules, each with its loop."""
+        store, clock, tenant = self._store, self._clock, self._tenant
         log = ClusterLog(store, clock, tenant=tenant)
         await log.load()
         statuses = RuntimeStatuses(store, clock, tenant=tenant)
