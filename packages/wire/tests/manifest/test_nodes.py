@@ -126,6 +126,8 @@ def test_uploads_must_be_among_the_payloads_when_these_are_known() -> None:
         ({"command": []}, "an array of texts, the program first"),
         ({"command": ["python3", 5]}, "an array of texts, the program first"),
         ({"uses_action": "clean"}, '"plugin.action"'),
+        ({"uses_action": ".clean"}, '"plugin.action"'),
+        ({"uses_action": "@workflow.other"}, '"plugin.action"'),
         ({"terminal_sink": "yes"}, "true or false"),
         ({"beacon_interval_ms": 10**12}, "a whole number from 1 to 1000000000"),
     ],

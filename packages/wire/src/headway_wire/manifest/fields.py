@@ -149,12 +149,6 @@ def mapping(value: Json) -> dict[str, Json]:
     return value
 
 
-def listing(value: Json) -> tuple[Json, ...]:
-    if not isinstance(value, list | tuple):
-        raise Wrong("an array")
-    return tuple(value)
-
-
 def names(value: Json) -> tuple[str, ...]:
     """An array of texts that say something."""
     if not isinstance(value, list | tuple) or not all(isinstance(item, str) and item for item in value):

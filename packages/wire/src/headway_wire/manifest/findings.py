@@ -73,11 +73,6 @@ class Findings:
         """Whether an error was found."""
         return self._errors > 0
 
-    @property
-    def errors(self) -> int:
-        """How many errors were found."""
-        return self._errors
-
     def add(
         self,
         rule: str,

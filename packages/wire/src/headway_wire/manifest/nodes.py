@@ -155,7 +155,8 @@ def note_missing_payloads(found: Findings, nodes: Iterable[Node], names: Collect
         for upload in node.work.uploads if isinstance(node.work, Executor) else ():
             if upload.source not in there:
                 message = f"node {node.id}: upload {quoted(upload.source)} is not below payloads/"
-                found.add("payload_missing", message, actual=upload.source)
+                help = "paths are relative to payloads/; files outside of it are not sent"
+                found.add("payload_missing", message, actual=upload.source, help=help)
 
 
 def unsupported(nodes: Iterable[Node]) -> list[str]:

@@ -22,6 +22,7 @@ from headway_wire.manifest.terms import Json
 
 UPLOADS_MAX = 1_000
 SLOTS_MAX = 1_000_000
+ACTION_CHARACTERS_MAX = 300
 ENVIRONMENT_CHARACTERS_MAX = 131_072
 """Of one variable: the most that Linux hands to a process."""
 
@@ -37,7 +38,8 @@ def read_process(spot: Spot, config: dict[str, Json], *, node: str) -> Executor:
         given["uploads"] = uploads
     work = Executor(**given)
     if work.runner == HOST_LOCAL and not work.uses_action and config.get("command") is None:
-        spot.note("missing_key", f"node {node}: config.command is required", "command")
+        help = 'an array such as ["python3", "worker.py"], or uses_action'
+        spot.note("missing_key", f"node {node}: config.command is required", "command", help=help)
     return work
 
 
@@ -98,10 +100,10 @@ def as_variable(value: Json) -> str:
 
 
 def _action(value: Json) -> str:
-    """``plugin.action``.  The plugin's name may have dots of its own."""
-    if isinstance(value, str):
-        plugin, dot, action = value.rpartition(".")
-        if dot and plugin.strip() and action.strip() and len(value) <= 300:
+    """``plugin.action``.  Names that begin with @ are the engine's own: no bundle may call them."""
+    if isinstance(value, str) and len(value) <= ACTION_CHARACTERS_MAX and not value.startswith("@"):
+        plugin, _, action = value.partition(".")
+        if plugin.strip() and action.strip():
             return value
     raise Wrong('"plugin.action"')
 

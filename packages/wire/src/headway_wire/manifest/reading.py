@@ -63,7 +63,8 @@ def findings(
         if payload_names is not None:
             note_missing_payloads(found, manifest.nodes, payload_names)
         for problem in unsupported(manifest.nodes):
-            found.add("unsupported_here", problem, severity="warning")
+            help = "the bundle is valid, and refused when it is submitted to this engine"
+            found.add("unsupported_here", problem, severity="warning", help=help)
     return found.all()
 
 
@@ -168,7 +169,8 @@ def _entrypoints(parts: Parts, nodes: Mapping[str, Node | None]) -> tuple[str, .
     roots = tuple(node.id for node in nodes.values() if node is not None and node.role in ROOT_ROLES)
     if not roots and parts.has_nodes and None not in nodes.values():
         message = "manifest must define at least one entrypoint or one node with role root/root_coordinator"
-        parts.root.note("missing_key", message, "entrypoints")
+        help = "name the agents that receive the initial inputs"
+        parts.root.note("missing_key", message, "entrypoints", help=help)
     return roots
 
 
