@@ -60,7 +60,7 @@ def action_of(node: Node) -> tuple[str, str]:
     plugin, dot, action = node.uses_action.partition(".")
     if not (plugin and dot and action) or plugin.startswith("@"):
         text = f"node {node.id}: uses_action must be 'plugin.action', not '{node.uses_action}'"
-        raise Invalid(text, code="invalid_bundle")
+        raise Invalid(text, code="manifest_invalid")
     return plugin, action
 
 

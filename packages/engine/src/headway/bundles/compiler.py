@@ -121,7 +121,7 @@ def _dataflow(manifest: Manifest, digest: str, capacity: Capacity, allocations: 
         if node.uses_action:
             if len(call.args) > 1 or (call.args and call.kwargs):
                 text = f"'{call.id}' uses an action: it takes its parameters by name, or one object"
-                raise Invalid(text, code="invalid_bundle")
+                raise Invalid(text, code="manifest_invalid")
             params = call.args[0] if call.args else {"map": call.kwargs}
         else:
             params = {"map": {"args": {"list": list(call.args)}, "kwargs": {"map": call.kwargs}}}

@@ -63,7 +63,7 @@ def stations_of(folder: Path, known_workers: frozenset[str] = KNOWN_WORKERS) -> 
     try:
         raw = msgspec.json.decode((folder / "manifest.json").read_bytes(), type=dict)
     except (OSError, msgspec.DecodeError, RecursionError) as error:
-        raise Invalid(f"the bundle cannot be read: {error}", code="invalid_bundle") from error
+        raise Invalid(f"the bundle cannot be read: {error}", code="manifest_invalid") from error
     manifest = read(raw)
     payloads = folder / "payloads"
     written_by_us = is_ours(manifest, payloads, known_workers)

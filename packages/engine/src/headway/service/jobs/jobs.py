@@ -463,7 +463,7 @@ def _parsed(text: str) -> Any:
     try:
         return msgspec.json.decode(text)
     except msgspec.MsgspecError as error:
-        raise Invalid(f"manifest_json is not valid JSON: {error}", code="invalid_bundle") from error
+        raise Invalid(f"manifest_json is not valid JSON: {error}", code="manifest_invalid") from error
 
 
 def _pressure(manifest: Manifest) -> dict[str, tuple[int, int, int]]:
