@@ -9,13 +9,14 @@ import click
 import pytest
 from headway.main import cli as headway
 from headway_cli.miractl import cli as miractl
+from headway_cli.mn import cli as mn
 
 from tests.docs.blocks import Block, pages, typed
 from tests.tidy.tree import REPOSITORY
 
-PROGRAMS: dict[str, click.Command] = {"headway": headway, "miractl": miractl}
+PROGRAMS: dict[str, click.Command] = {"headway": headway, "miractl": miractl, "mn": mn}
 _COMMAND = re.compile(
-    r"^(?:\s*(?:\$ )?(?:[A-Z_]+=\S+ )*)(?:\.venv/bin/)?(headway|miractl|make) ([^|;>#&`\n]*)", re.MULTILINE
+    r"^(?:\s*(?:\$ )?(?:[A-Z_]+=\S+ )*)(?:\.venv/bin/)?(headway|miractl|mn|make) ([^|;>#&`\n]*)", re.MULTILINE
 )
 _WORDS = re.compile(r"\"[^\"]*\"|'[^']*'|\S+")
 
@@ -83,6 +84,8 @@ def test_every_make_target_in_the_documents_exists() -> None:
         ("miractl agent list --colour", "there is no option '--colour'"),
         ("miractl agent list -o json --no-color", ""),
         ("miractl workflow run NAME --input path=/tmp --input days=7", ""),
+        ("mn job monitor ID --plain", ""),
+        ("mn job watch ID", "there is no command 'watch'"),
         ("headway up --configure FILE", "there is no option '--configure'"),
         ("headway admin reset-key --config FILE", ""),
         ("headway start", "there is no command 'start'"),
@@ -94,7 +97,7 @@ def test_a_command_that_does_not_exist_is_found(line: str, problem: str) -> None
     assert wrong_with(PROGRAMS[program], words) == problem
 
 
-@pytest.mark.parametrize("command", ["headway", "miractl"])
+@pytest.mark.parametrize("command", PROGRAMS)
 def test_every_command_explains_itself(command: str) -> None:
     silent = []
     waiting: list[tuple[str, click.Command]] = [(command, PROGRAMS[command])]

@@ -83,7 +83,7 @@ def test_a_ledger_shows_its_steps_with_times_from_their_events() -> None:
         "",
         " ╭───────────────╮   ╭───────────────╮   ╭───────────────╮",
         " │ ✔ plan        │──▶│ ⠋ write       │──▶│ ◌ review      │",
-        " │               │   │               │   │               │",
+        " │ executor      │   │ executor      │   │ executor      │",
         " ╰──────── 1.5s ─╯   ╰─ ↻2 ─── 3.0s ─╯   ╰─ ≡4 ──────────╯",
     ]
 

@@ -1,4 +1,4 @@
-"""Help, completion, and the page that documents every command."""
+"""Help, completion, and the pages that document every command of both programs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from pathlib import Path
 
 import click
 import pytest
-from headway_cli.miractl import cli
+from headway_cli import miractl, mn
 
-PAGE = Path(__file__).parents[3] / "docs" / "reference" / "miractl.md"
-CALL = [sys.executable, "-c", "from headway_cli.miractl import main; main()"]
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference"
+PROGRAMS = {"miractl": miractl.cli, "mn": mn.cli}
+PAGES = {name: (REFERENCE / f"{name}.md").read_text(encoding="utf-8") for name in PROGRAMS}
 
 
-def commands(
-    command: click.Command = cli, words: tuple[str, ...] = ()
-) -> Iterator[tuple[str, click.Command]]:
+def call(program: str) -> list[str]:
+    """The console script, without depending on where it is installed."""
+    return [sys.executable, "-c", f"from headway_cli.{program} import main; main()"]
+
+
+def commands(command: click.Command, words: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
     """Every command that does something, by its words."""
     if not isinstance(command, click.Group):
         yield " ".join(words), command
@@ -31,71 +35,94 @@ def commands(
         yield from commands(found, (*words, name))
 
 
-ALL = dict(commands())
+ALL = {program: dict(commands(cli)) for program, cli in PROGRAMS.items()}
+EACH = [(program, name) for program, known in ALL.items() for name in known]
 
 
-@pytest.mark.parametrize("name", ALL)
-def test_every_command_says_what_it_does_and_is_documented(name: str) -> None:
-    command = ALL[name]
-    page = PAGE.read_text(encoding="utf-8")
-    row = re.search(rf"^\| `{_row(name)}\b[^\n]*$", page, re.MULTILINE)
+@pytest.mark.parametrize(("program", "name"), EACH, ids=[" ".join(one) for one in EACH])
+def test_every_command_says_what_it_does_and_is_documented(program: str, name: str) -> None:
+    command = ALL[program][name]
+    row = re.search(rf"^\| `{_row(program, name)}(?![a-z-])[^\n]*$", PAGES[program], re.MULTILINE)
 
     assert (command.help or "").strip(), "it has no help"
-    assert row, "docs/reference/miractl.md has no row for it"
+    assert row, f"docs/reference/{program}.md has no row for it"
     for option in command.params:
         if isinstance(option, click.Option) and option.expose_value:
-            assert any(f"`{opt}" in row.group() or f" {opt}" in row.group() for opt in option.opts), (
-                option.opts
-            )
+            assert any(re.search(rf"(`| |/){opt}\b", row.group()) for opt in option.opts), option.opts
 
 
-def _row(name: str) -> str:
+def _row(program: str, name: str) -> str:
     """How the page begins the row of a command; the three kinds of plugin share theirs."""
     kind, _, verb = name.partition(" ")
-    return f"agent {verb}" if kind in ("provider", "connector") else re.escape(name)
+    if program == "miractl" and kind in ("provider", "connector"):
+        return f"agent {verb}"
+    return re.escape(name)
 
 
-def test_the_page_names_no_command_that_does_not_exist() -> None:
-    named = re.findall(r"^\| `([a-z]+(?: [a-z-]+)?)", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_page_names_no_command_that_does_not_exist(program: str) -> None:
+    named = re.findall(r"^\| `([a-z]+(?: [a-z-]+)?)", PAGES[program], re.MULTILINE)
 
     assert named
-    assert {name.strip() for name in named} <= ALL.keys()
+    assert {name.strip() for name in named} <= ALL[program].keys()
 
 
-def test_the_list_of_commands_says_what_the_commands_say_of_themselves() -> None:
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_list_of_commands_says_what_the_commands_say_of_themselves(program: str) -> None:
+    cli = PROGRAMS[program]
+    assert isinstance(cli, click.Group)
     context = click.Context(cli)
 
     for name in cli.list_commands(context):
         assert cli.get_command(context, name) is not None
 
 
+@pytest.mark.parametrize("program", PROGRAMS)
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
-def test_a_completion_script_is_printed(shell: str) -> None:
-    done = subprocess.run([*CALL, "completion", shell], capture_output=True, text=True, check=True)
+def test_a_completion_script_is_printed(program: str, shell: str) -> None:
+    words = [*call(program), "completion", shell]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
 
-    assert "_MIRACTL_COMPLETE" in done.stdout
-    assert "miractl" in done.stdout
-
-
-def test_words_are_completed() -> None:
-    told = {"_MIRACTL_COMPLETE": "bash_complete", "COMP_WORDS": "miractl workflow ru", "COMP_CWORD": "2"}
-
-    done = subprocess.run(CALL, env={**os.environ, **told}, capture_output=True, text=True, check=True)
-
-    assert done.stdout.split() == ["plain,run"]
+    assert f"_{program.upper()}_COMPLETE" in done.stdout
+    assert program in done.stdout
 
 
-@pytest.mark.parametrize("words", [[], ["workflow"], ["agent"]])
-def test_a_group_alone_shows_its_commands(words: list[str]) -> None:
-    done = subprocess.run([*CALL, *words], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("program", "typed", "completed"),
+    [("miractl", "workflow ru", "plain,run"), ("mn", "job mon", "plain,monitor")],
+)
+def test_words_are_completed(program: str, typed: str, completed: str) -> None:
+    variable = f"_{program.upper()}_COMPLETE"
+    told = {variable: "bash_complete", "COMP_WORDS": f"{program} {typed}", "COMP_CWORD": "2"}
+
+    done = subprocess.run(
+        call(program), env={**os.environ, **told}, capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.split() == [completed]
+
+
+GROUPS = [("miractl", []), ("miractl", ["workflow"]), ("miractl", ["agent"]), ("mn", []), ("mn", ["job"])]
+
+
+@pytest.mark.parametrize(("program", "words"), GROUPS)
+def test_a_group_alone_shows_its_commands(program: str, words: list[str]) -> None:
+    done = subprocess.run([*call(program), *words], capture_output=True, text=True, check=False)
 
     assert done.returncode == 2
     assert "Commands:" in done.stderr
-    assert "error:" not in done.stderr
+    assert "rror:" not in done.stderr
 
 
-def test_a_wrong_command_points_at_the_help() -> None:
-    done = subprocess.run([*CALL, "workflow", "rnu"], capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(("program", "group"), [("miractl", "workflow"), ("mn", "job")])
+def test_a_wrong_command_points_at_the_help(program: str, group: str) -> None:
+    done = subprocess.run([*call(program), group, "rnu"], capture_output=True, text=True, check=False)
 
     assert done.returncode == 2
-    assert "rnu" in done.stderr and "miractl workflow --help" in done.stderr
+    assert "rnu" in done.stderr and f"{program} {group} --help" in done.stderr
+
+
+def test_names_that_the_published_mn_has_for_commands_work_too() -> None:
+    for words in (("deployment", "status"), ("schedule", "status"), ("schedule", "run-now")):
+        done = subprocess.run([*call("mn"), *words, "--help"], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, words

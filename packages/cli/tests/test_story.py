@@ -36,7 +36,7 @@ def test_a_line_tells_when_who_what_and_why() -> None:
     told = event("workflow_step_failed", 1_500, step_id="write", attempt=2, reason="no disk", status="failed")
 
     assert click.unstyle(story.line(told, BEGIN_MS)) == (
-        "   1.5s  write       workflow_step_failed  no disk  status=failed  attempt=2"
+        "   1.5s  write       workflow_step_failed  no disk  attempt=2"
     )
 
 

@@ -22,7 +22,8 @@ class Stage(Runtime):
     answers: dict[str, Any] = field(default_factory=dict)
 
     def _asked(self, name: str, given: Mapping[str, Any]) -> Object:
-        return self.answers.get(name) or super()._asked(name, given)
+        asked = super()._asked(name, given)
+        return dict(self.answers[name]) if name in self.answers else asked
 
     async def get(self, job_id: str) -> Object | None:
         return self.records.get(job_id)
@@ -31,8 +32,23 @@ class Stage(Runtime):
         return [record["summary"] for record in self.records.values()][:limit]
 
     def _listed(self, name: str, given: Mapping[str, Any]) -> Objects:
-        self._asked(name, given)
+        super()._asked(name, given)
         return list(self.answers.get(name, []))
+
+    async def list_services(self, *, query: Object) -> Objects:
+        return self._listed("list_services", locals())
+
+    async def resolve_service(self, *, name: str, query: Object) -> Objects:
+        return self._listed("resolve_service", locals())
+
+    async def list_deployments(self, *, query: Object) -> Objects:
+        return self._listed("list_deployments", locals())
+
+    async def list_schedules(self, *, query: Object) -> Objects:
+        return self._listed("list_schedules", locals())
+
+    async def list_trigger_events(self, *, limit: int) -> Objects:
+        return self._listed("list_trigger_events", locals())
 
 
 @dataclass

@@ -90,7 +90,7 @@ def _take_steps(scene: Scene, steps: Record, agents: Mapping[str, Record], histo
         state = _step_state(step, history.steps.get(id) or State())
         workers = [agents[one] for one in step.get("agent_ids") or [] if one in agents]
         if origin(id) == id:
-            scene.nodes[id] = Node(id, "step", history.actions.get(id) or _work(id, step), ())
+            scene.nodes[id] = Node(id, "step", history.actions.get(id) or _work(id, step, workers), ())
             state.queued, state.pressure = _waiting(workers)
         scene.states[id] = state
     # Instances that the ledger does not keep as steps are known from events alone.
@@ -108,19 +108,20 @@ def _take_steps(scene: Scene, steps: Record, agents: Mapping[str, Record], histo
 def _step_state(step: Record, told: State) -> State:
     """The state of a step.  told: what its events said, which know times that the record leaves out."""
     status = str(step.get("status", "pending"))
-    note = "" if status == "completed" else _why(step)
     return State(
         status=status,
         attempt=int(step.get("attempt_count") or 0),
         since_ms=told.since_ms,
         started_ms=moment_ms(step.get("started_at")) or told.started_ms,
         finished_ms=(moment_ms(step.get("ended_at")) or told.finished_ms) if status in FINAL else 0,
-        note=note,
+        note=why(step),
     )
 
 
-def _why(step: Record) -> str:
+def why(step: Record) -> str:
     """Why a step stands as it does, where that needs saying."""
+    if step.get("status") == "completed":
+        return ""
     error = step.get("terminal_error") or step.get("last_error") or step.get("terminal_reason")
     return error_text(error or "")
 
@@ -171,9 +172,11 @@ def _about(agent: Record) -> str:
     )
 
 
-def _work(id: str, step: Record) -> str:
-    workers = [str(one) for one in step.get("agent_ids") or [] if one != id]
-    return clean(str(step.get("label") or ", ".join(workers) or step.get("kind") or ""))
+def _work(id: str, step: Record, workers: Iterable[Record]) -> str:
+    """What does a step, as its label says; else its agent, where that has another name, or its type."""
+    others = [str(one) for one in step.get("agent_ids") or [] if one != id]
+    kinds = [str(one.get("agent_type") or "") for one in workers]
+    return clean(str(step.get("label") or ", ".join(others) or step.get("kind") or ", ".join(kinds)))
 
 
 def _owners(ledger: Record, steps: Record) -> dict[str, str]:

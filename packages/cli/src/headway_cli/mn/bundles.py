@@ -38,8 +38,10 @@ class Bundle:
         return self.manifest.get("type") == "service"
 
 
-def read(path: Path, inputs: Mapping[str, Any] | None = None) -> Bundle:
+def read(path: Path, inputs: Mapping[str, Any] | None = None, *, quick_test: bool = False) -> Bundle:
     """The bundle at `path`, with `inputs` in the place of its defaults.
+
+    quick_test: a blueprint in Python is compiled for a quick test.
 
     Raises Invalid with everything that is wrong with it, NotFound when there is nothing.
     """
@@ -47,7 +49,7 @@ def read(path: Path, inputs: Mapping[str, Any] | None = None) -> Bundle:
         text = f"'{path}' does not exist. Expected a manifest file, a bundle folder or a blueprint folder."
         raise NotFound(text, code="no_bundle")
     if is_source(path):
-        return compiled(path, inputs or {})
+        return compiled(path, inputs or {}, quick_test=quick_test)
     found = read_bundle(path)
     folder = path if path.is_dir() else path.parent
     bundle = Bundle(path, found.manifest_json, found.payloads, read_config(folder))
@@ -67,9 +69,15 @@ def is_source(path: Path) -> bool:
     return named and not (manifest.get("nodes") or manifest.get("agents") or manifest.get("flow"))
 
 
-def compiled(path: Path, inputs: Mapping[str, Any]) -> Bundle:
-    """The bundle that a blueprint in Python compiles to.  Raises Invalid with every mistake in its source."""
-    raise Invalid("not yet")
+def compiled(path: Path, inputs: Mapping[str, Any], *, quick_test: bool = False) -> Bundle:
+    """The bundle that a blueprint in Python compiles to; its code is not executed.
+
+    Raises Invalid with every mistake in its source.
+    """
+    from mn_sdk.blueprint_support import compile_blueprint  # Bundles that are finished need no compiler.
+
+    found = compile_blueprint(path, quick_test=quick_test, initial_inputs=inputs)
+    return Bundle(path, found.manifest_json, found.payloads, read_config(path))
 
 
 def given(bundle: Bundle, inputs: Mapping[str, Any]) -> Bundle:
@@ -87,7 +95,9 @@ def given(bundle: Bundle, inputs: Mapping[str, Any]) -> Bundle:
         runtime = manifest.get("runtime") or {}
         known = dict(manifest.get("initial_inputs") or runtime.get("initial_inputs") or {})
         entrypoints = manifest.get("entrypoints") or (manifest.get("agents") or {}).get("entrypoints") or []
-        _only(inputs, {**known, **dict.fromkeys(entrypoints)}, "no entrypoint has that name")
+        fixed = (manifest.get("metadata") or {}).get("python_inputs")
+        why = "its inputs were fixed when it was compiled" if fixed else "no entrypoint has that name"
+        _only(inputs, {**known, **dict.fromkeys(entrypoints)}, why)
         seeds = {name: value if isinstance(value, list) else [value] for name, value in inputs.items()}
         changed = {**manifest, "initial_inputs": {**known, **seeds}}
     return replace(bundle, manifest_json=json.dumps(changed))

@@ -45,6 +45,9 @@ def results(found: Record) -> Iterator[str]:
         yield f"{title}  {flat(value)}"
         return
     lines = outline(value)
+    if len(lines) == 1:
+        yield f"{title}  {lines[0]}"
+        return
     yield title
     yield from (f"  {line}" for line in lines[:LINES_MAX])
     if len(lines) > LINES_MAX:

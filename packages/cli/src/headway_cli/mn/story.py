@@ -51,7 +51,7 @@ _ENVELOPE = frozenset(
     {
         "type", "timestamp", "job_id", "agent_id", "payload", "version", "level", "step", "step_id",
         "attempt_id", "run_id", "workflow_run_id", "workflow_step_id", "lease_id", "idempotency_key",
-        "message_id",
+        "message_id", "deadline_at", "heartbeat_deadline_at", "retry_at", "instance_ids", "result",
     }
 )  # fmt: skip
 """What a line tells otherwise, or what tells a reader nothing."""
@@ -95,6 +95,10 @@ def matters(event: Event, least: str = "info") -> bool:
 def details(event: Event) -> str:
     """What an event says beside its type."""
     found = {key: value for key, value in facts(event).items() if key not in _ENVELOPE}
+    if found.get("reason"):
+        found.pop("error", None)  # Its code; the reason says it in words.
+    if str(event.get("type", "")).endswith(f"_{found.get('status')}"):
+        del found["status"]
     ordered = [key for key in _FIRST if key in found] + [key for key in found if key not in _FIRST]
     shown = [text for key in ordered if (text := _detail(key, found[key]))]
     return "  ".join(shown[:_DETAILS_MAX])

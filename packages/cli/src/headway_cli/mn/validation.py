@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 from headway_wire.bundle import check_folder
-from headway_wire.errors import HeadwayError
+from headway_wire.errors import HeadwayError, Problem
 from headway_wire.manifest import Finding, findings, read, report
 
 from headway_cli.mn.bundles import compiled, is_source
@@ -28,9 +28,15 @@ def _compiled(path: Path) -> tuple[dict[str, Any] | None, list[Finding]]:
     try:
         bundle = compiled(path, {})
     except HeadwayError as error:
-        return None, [Finding(error.code, str(error))]
+        return None, [_finding(error, problem) for problem in error.problems or [Problem(error.message)]]
     manifest = bundle.manifest
     return manifest, findings(manifest, payload_names=bundle.payloads.keys(), authored=True)
+
+
+def _finding(error: HeadwayError, problem: Problem) -> Finding:
+    """A mistake in a source as a finding, with its place in front."""
+    place = f"{problem.file}:{problem.line}: " if problem.file and problem.line else ""
+    return Finding(error.code, place + problem.message, help=problem.hint)
 
 
 def success_lines(path: Path, found: Report, manifest: Mapping[str, Any]) -> Iterator[str]:

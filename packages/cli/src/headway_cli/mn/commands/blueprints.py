@@ -80,11 +80,12 @@ def list_(app: Mn, root: Path | None) -> None:
 
 
 @blueprint.command()
-@click.argument("target", metavar="FOLDER|NAME", required=False)
+@click.argument("place", metavar="FOLDER|NAME", required=False)
 @click.option("--folder", type=click.Path(path_type=Path), help="The same as FOLDER.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="An input; repeat for each.")
 @click.option("--inputs-json", type=OBJECT, metavar="JSON", help="All inputs at once.")
 @click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Configuration; repeatable.")
+@click.option("--quick-test", is_flag=True, help="Compile a blueprint in Python for a quick test.")
 @click.option("--run-id", default="", metavar="ID", help="The name of the run.  [default: the job's id]")
 @click.option("--force", is_flag=True, help="Leave out the checks of services, inputs and soft requirements.")
 @click.option(
@@ -95,11 +96,12 @@ def list_(app: Mn, root: Path | None) -> None:
 @click.pass_obj
 def run(
     app: Mn,
-    target: str | None,
+    place: str | None,
     folder: Path | None,
     inputs: tuple[str, ...],
     inputs_json: dict[str, Any] | None,
     settings: tuple[str, ...],
+    quick_test: bool,
     run_id: str,
     force: bool,
     follow: bool | None,
@@ -114,11 +116,11 @@ def run(
     from headway_cli.mn.bundles import configured, read
     from headway_cli.mn.running import started
 
-    if bool(target) == (folder is not None):
+    if bool(place) == (folder is not None):
         raise click.UsageError("name one folder or blueprint to run")
-    path = folder or meant(str(target), root, os.environ, Path.cwd())
+    path = folder or meant(str(place), root, os.environ, Path.cwd())
     given = {**(inputs_json or {}), **named(inputs, "--input")}
-    bundle = configured(read(path, given), nested(named(settings, "--set")))
+    bundle = configured(read(path, given, quick_test=quick_test), nested(named(settings, "--set")))
     wanted = follow if follow is not None else not bundle.is_service
     started(app, bundle, inputs=given, run_id=run_id, force=force, follow=wanted, runs_root=runs_root)
 

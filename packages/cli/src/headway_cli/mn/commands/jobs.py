@@ -9,15 +9,17 @@ from typing import Any
 import click
 from headway_wire.errors import Conflict
 
+from headway_cli.draw.scene import State
 from headway_cli.mn import story
 from headway_cli.mn.app import Mn
 from headway_cli.mn.asking import confirmed, yes_option
-from headway_cli.mn.board import ENDED, failure_of
+from headway_cli.mn.board import ENDED, failure_of, why
 from headway_cli.mn.group import Group
+from headway_cli.mn.history import History
 from headway_cli.mn.operations import carried_out, exit_unless_done, summary
 from headway_cli.mn.outcome import outcome, output_of, results, took_ms
 from headway_cli.mn.values import moment_ms
-from headway_cli.output import ago, card, clean, columns, document, duration, flat, moment, paint
+from headway_cli.output import ago, card, clean, columns, document, duration, flat, moment, now_ms, paint
 
 SHOWN = 50
 
@@ -57,7 +59,12 @@ def list_(app: Mn, running_only: bool, limit: int) -> None:
 @click.pass_obj
 def status(app: Mn, id: str) -> None:
     """Show a job with its steps and agents.  With -o json, all that the engine tells of it."""
-    app.show(app.engine.job(id), _status)
+    found = app.engine.job(id)
+    history = History()
+    if app.for_people and _steps_of(found):
+        for event in app.engine.events(id):
+            history.take(event)
+    app.show(found, lambda _: _status(found, history))
 
 
 @job.command()
@@ -185,7 +192,7 @@ def _ran(job: Any) -> str:
     return duration(ms) if ms else "-"
 
 
-def _status(found: Any) -> Iterator[str]:
+def _status(found: Any, history: History) -> Iterator[str]:
     job = found["job"]
     yield from card(
         [
@@ -201,10 +208,9 @@ def _status(found: Any) -> Iterator[str]:
             ("deployment", _deployment(job.get("deployment"))),
         ]
     )
-    steps = (job.get("workflow_state") or {}).get("steps") or {}
-    if steps:
+    if steps := _steps_of(found):
         yield ""
-        yield from _steps(steps)
+        yield from _steps(steps, history)
     if found.get("agents"):
         yield ""
         yield from _agents(found["agents"])
@@ -218,23 +224,30 @@ def _deployment(value: Any) -> str:
     return flat(value.get("deployment_key") or value.get("key") or value)
 
 
-def _steps(steps: dict[str, Any]) -> list[str]:
+def _steps_of(found: Any) -> dict[str, Any]:
+    ledger = found["job"].get("workflow_state") or {}
+    return ledger.get("steps") or {}
+
+
+def _steps(steps: dict[str, Any], history: History) -> list[str]:
     rows = [
         (
             clean(id),
             paint(step.get("status", "")),
             str(step.get("attempt_count") or "-"),
-            _lasted(step),
-            story.error_text(step.get("terminal_reason") or step.get("last_error") or ""),
+            _lasted(history.steps.get(id)),
+            why(step),
         )
         for id, step in steps.items()
     ]
     return columns(("STEP", "STATUS", "TRY", "TOOK", "REMARK"), rows)
 
 
-def _lasted(step: Any) -> str:
-    begin_ms, end_ms = moment_ms(step.get("started_at")), moment_ms(step.get("ended_at"))
-    return duration(end_ms - begin_ms) if begin_ms and end_ms else "-"
+def _lasted(told: State | None) -> str:
+    """How long a step took; of one that runs, how long so far."""
+    if told is None or not told.started_ms:
+        return "-"
+    return duration(max((told.finished_ms or now_ms()) - told.started_ms, 0))
 
 
 def _agents(agents: Any) -> list[str]:

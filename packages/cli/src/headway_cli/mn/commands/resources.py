@@ -71,7 +71,8 @@ def _resources(found: Any) -> Iterator[str]:
 
 
 def _amount(value: Any, unit: str) -> str:
-    return f"{flat(value)} {unit}".rstrip()
+    shown = f"{value:g}" if isinstance(value, float) else flat(value)
+    return f"{shown} {unit}".rstrip()
 
 
 def _devices(node: Any) -> str:
