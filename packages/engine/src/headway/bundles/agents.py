@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from headway_wire.errors import Conflict, Invalid
+from headway_wire.errors import Invalid
 from headway_wire.manifest import (
-    HOST_LOCAL,
     Aggregator,
     Executor,
     Manifest,
-    Module,
     Node,
     Policies,
     Router,
@@ -127,16 +125,6 @@ def _work(manifest: Manifest, node: Node, act: Act) -> Work:
             return Collect(complete_after, complete_on_message, node.output_message_type)
         case Sensor(complete_after):
             return Sense(complete_after, node.output_message_type or "sensor_ready")
-        case Module():
-            raise Conflict(
-                f"node {node.id}: agents of type module run code of another runtime; here they are executors",
-                code="unsupported_runner",
-            )
-        case Executor(runner=runner) if runner != HOST_LOCAL:
-            raise Conflict(
-                f"node {node.id}: runner {runner} is not here; the one there is is {HOST_LOCAL}",
-                code="unsupported_runner",
-            )
         case _:
             return act
 

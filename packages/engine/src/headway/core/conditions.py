@@ -14,6 +14,7 @@ from headway.core.plan import Json
 
 OPERATORS = ("==", "!=", ">", ">=", "<", "<=", "contains", "in", "exists", "truthy")
 
+_INDEX = re.compile(r"-?[0-9]{1,9}")
 _EXPRESSION = re.compile(
     r"\s*\$\{([^}]*)\}\s*(==|!=|>=|<=|>|<|contains\b|in\b|exists\b)\s*(.*?)\s*", re.DOTALL
 )
@@ -43,7 +44,7 @@ def at(path: str | Sequence[str | int], scope: Json) -> Json:
     for part in path.split(".") if isinstance(path, str) else path:
         if isinstance(value, Mapping):
             value = value.get(part)
-        elif isinstance(value, list) and (isinstance(part, int) or part.lstrip("-").isdigit()):
+        elif isinstance(value, list) and (isinstance(part, int) or _INDEX.fullmatch(part)):
             index = int(part)
             value = value[index] if -len(value) <= index < len(value) else None
         else:

@@ -13,8 +13,9 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 import msgspec
-from headway_wire.errors import Conflict, HeadwayError, Invalid, NotFound, Refused
-from headway_wire.manifest import Manifest, read
+from headway_wire.bundle import check_payloads, parse_manifest
+from headway_wire.errors import Conflict, HeadwayError, NotFound, Refused
+from headway_wire.manifest import Manifest, check_supported, read
 
 from headway.bundles import plan_of
 from headway.core import commands as c
@@ -117,8 +118,9 @@ class Jobs:
         """
         if job_id and await self.status(job_id) is not None:
             return job_id
-        raw = _parsed(manifest_json)
-        manifest = read(raw)
+        manifest = read(parse_manifest(manifest_json))
+        check_supported(manifest)
+        check_payloads(payloads)
         digest = await self._bundles.keep(manifest_json, payloads)
         await self._name(manifest.graph_id, digest)
         job_id = job_id or self._new_id(manifest.graph_id)
@@ -181,7 +183,7 @@ class Jobs:
             raise NotFound(f"there is no bundle '{name}': {hint}", code="unknown_bundle")
         digest = record.value.decode()
         text, _ = await self._bundles.load(digest)
-        manifest = read(_parsed(text))
+        manifest = read(parse_manifest(text))
         plan = plan_of(manifest, digest, capacity=self._capacity)
         if manifest.dataflow is not None:
             return plan, {"inputs": inputs}
@@ -299,7 +301,7 @@ class Jobs:
             text, _ = await self._bundles.load(digest)
             if len(self._manifests) >= LIST_DEFAULT:
                 self._manifests.pop(next(iter(self._manifests)))
-            found = self._manifests[digest] = read(_parsed(text))
+            found = self._manifests[digest] = read(parse_manifest(text))
         return digest, found
 
     # Controlling ----------------------------------------------------------------------------------
@@ -457,13 +459,6 @@ async def _called(hook: Hook, job_id: str, manifest: Manifest) -> None:
         await hook(job_id, manifest)
     except Refused as error:
         log.warning("job %s: %s", job_id, error)
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.MsgspecError as error:
-        raise Invalid(f"manifest_json is not valid JSON: {error}", code="manifest_invalid") from error
 
 
 def _pressure(manifest: Manifest) -> dict[str, tuple[int, int, int]]:
