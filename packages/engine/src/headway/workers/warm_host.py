@@ -11,7 +11,6 @@ Source: bundle contract, sections 11 and 13.3.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import io
 import json
@@ -236,13 +235,6 @@ def _adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
 
 
-def _yield_to_engine() -> None:
-    """Do not push the engine off its processor by being woken: it has just begun to give out work."""
-    if hasattr(os, "sched_setscheduler"):
-        with contextlib.suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-
-
 def _write(path: str, content: bytes) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
@@ -284,7 +276,6 @@ def main() -> None:
     sys.path[0] = os.getcwd()  # As if the worker's own file had been started.
     sys.dont_write_bytecode = True
     _adopt_orphans()
-    _yield_to_engine()
     Host(engine, module, base).run()
 
 
