@@ -32,6 +32,8 @@ DOUBT_MAX_S = 15
 
 _PAUSE_S = 0.25
 
+_JOURNAL_COLUMNS = ("run", "seq", "count", "at_ms", "events")
+
 _log = logging.getLogger(__name__)
 
 _Append = tuple[Sequence[Entry], "asyncio.Future[list[bool]]"]
@@ -143,7 +145,8 @@ class PostgresWriter:
         await add("know_engines", [(owner,) for owner in sorted(owners)])
         await add("add_plans", [(digest, json_text(body)) for digest, body in admission.plans.items()])
         await add("put_heads", [(*head_row(head), owner) for head, owner in admission.heads.values()])
-        await add("add_entries", lines)
+        if lines:
+            await connection.copy_records_to_table("journal", records=lines, columns=_JOURNAL_COLUMNS)
         await add("put_gates", [gate_row(gate) for gate in admission.gates.values()])
         await add("add_spends", [(grant, entry.run, entry.seq) for grant, entry in admission.spends.items()])
         snapshots = [(run, seq, json_text(state)) for run, (seq, state) in admission.snapshots.items()]

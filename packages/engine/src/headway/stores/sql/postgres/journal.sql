@@ -22,15 +22,6 @@ FROM runs WHERE runs.run = ANY($1::text[]);
 -- Those of these grants that are spent.
 SELECT grant_id FROM spends WHERE grant_id = ANY($1::text[]);
 
--- name: add_entries
--- Append to the journal; the order of the rows is the order of their numbers.  One round trip, where COPY takes
--- three; each of them waits for its turn on the engine's event loop.
-INSERT INTO journal (run, seq, count, at_ms, events)
-SELECT run, seq, count, at_ms, events
-FROM unnest($1::text[], $2::bigint[], $3::integer[], $4::bigint[], $5::text[])
-    WITH ORDINALITY AS line (run, seq, count, at_ms, events, place)
-ORDER BY place;
-
 -- name: put_heads
 -- Write heads.  Who owns a run is decided by its first entry, then only by claim and release.
 INSERT INTO runs (
