@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -476,5 +477,42 @@ def test_many_turns_at_once_are_all_answered(tmp_path: Path) -> None:
 
             for number, delivery in enumerate(deliveries):
                 assert (await b.result(delivery.id)).output == number
+
+    asyncio.run(scenario())
+
+
+ENGINE = """
+import asyncio, sys
+sys.path[:0] = [{root!r}, {source!r}]
+from pathlib import Path
+from packages.engine.tests.workers import test_warm
+
+async def live():
+    async with test_warm.warm(Path({folder!r})) as b:
+        pid = await test_warm.value(b, "pid")
+        b.link.deliver([b.delivery(agent="deaf", params={{"args": []}})])
+        Path({folder!r}, "pid").write_text(str(pid))
+        await asyncio.Event().wait()
+
+asyncio.run(live())
+"""
+
+
+def test_when_the_engine_is_killed_its_warm_processes_go(tmp_path: Path) -> None:
+    root = Path(__file__).parents[4]
+    code = ENGINE.format(root=str(root), source=str(root / "packages/engine/src"), folder=str(tmp_path))
+    told = tmp_path / "pid"
+
+    async def scenario() -> None:
+        engine = await asyncio.create_subprocess_exec(sys.executable, "-c", code)
+        await until_async(lambda: told.exists() and told.read_text(), what="a warm process takes turns")
+        pid = int(told.read_text())
+        assert alive(pid)
+
+        engine.kill()
+        await engine.wait()
+
+        await until_async(lambda: not alive(pid), what="it has ended")
+        await until_async(lambda: list((tmp_path / "temp").iterdir()) == [], what="its folder is gone")
 
     asyncio.run(scenario())
