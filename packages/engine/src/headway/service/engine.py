@@ -25,9 +25,8 @@ from headway.core.plan import WORKFLOW, Json, Mode, Plan
 from headway.core.run import Run, Running, Unknown, parse_attempt_id
 from headway.core.world import Facts, World
 from headway.ports import OPEN_STATUSES, Clock, Entry, Journal, Link, Result
-from headway.service.codec import plan_digest, plan_from_json, plan_to_json
 from headway.service.conductor import Conductor, Pending
-from headway.service.ledger import fold
+from headway.service.histories import Histories
 
 log = logging.getLogger("headway.engine")
 
@@ -35,7 +34,6 @@ ACTIVE_RUNS_MAX = 1_000
 LEASE_MS = 15_000
 OUTPUT_BYTES_MAX = 1 << 20
 CLAIM_RUNS = 500
-PLANS_CACHED = 256
 CHANGES_MAX = 1_000
 
 ORPHANED = c.Cancel("its parent run")
@@ -101,9 +99,7 @@ class Engine:
             on_change=self._changed,
         )
         self._last_world = ("", self._new_world("", 0, self._conductor.free))
-        self._plans: dict[str, Plan] = {}
-        self._digests: dict[int, tuple[Plan, str, bytes]] = {}
-        self._stored: set[str] = set()
+        self._histories = Histories(store)
         self._loading: dict[str, asyncio.Task[Run]] = {}
         self._unsettled: dict[str, Result] = {}
         self._waiters: dict[str, list[asyncio.Future[Run]]] = {}
@@ -177,13 +173,12 @@ class Engine:
             return run_id
         now_ms = self.clock.now_ms()
         run_id = run_id or new_run_id(now_ms, os.urandom(5))
-        digest, text = self._digest(plan)
+        digest, unsent = self._histories.written(plan)
         # Whoever waits for a child is in memory already: a child that waited for room could wait for ever.
         hold = not parent and len(self._conductor.loaded) >= self._active_max
         self._queued = self._queued or hold
         command = c.Submit(run_id, tenant, digest, inputs, requester, mode, parent, depth, hold)
         asked, done = _ticket()
-        unsent = None if digest in self._stored else text
         self._conductor.submit(plan, command, done, now_ms=now_ms, text=unsent)
         self._poke()
         try:
@@ -192,7 +187,7 @@ class Engine:
             if given and await self._exists(run_id, tenant):
                 return run_id
             raise
-        self._stored.add(digest)
+        self._histories.note_stored(digest)
         return run_id
 
     async def _exists(self, run_id: str, tenant: str) -> bool:
@@ -225,7 +220,7 @@ class Engine:
     async def run(self, run_id: str) -> Run:
         """The state of a run, to read.  Raises NotFound."""
         loaded = self._conductor.loaded.get(run_id)
-        return loaded.run if loaded is not None else await self._fold(run_id)
+        return loaded.run if loaded is not None else await self._histories.fold(run_id)
 
     def plan_in_memory(self, run_id: str) -> Plan | None:
         """The plan of a run that is in memory."""
@@ -233,8 +228,8 @@ class Engine:
         return loaded.run.plan if loaded is not None else None
 
     async def plan(self, digest: str) -> Plan:
-        """A plan as it was stored.  Raises KeyError when it is not."""
-        return (await self._plans_for([digest]))[digest]
+        """A plan as it was stored, before its run changed it.  Raises Broken when it is not there."""
+        return await self._histories.plan(digest)
 
     async def durable_run(self, run_id: str) -> Run:
         """A copy of a run whose state is safe on disk: what people are told must survive the process.
@@ -243,7 +238,7 @@ class Engine:
         """
         loaded = self._conductor.loaded.get(run_id)
         if loaded is None:
-            return await self._fold(run_id)
+            return await self._histories.fold(run_id)
         run = loaded.run.copy()
         if loaded.in_flight:
             await self.command(run_id, c.Wake(("",)))  # Changes nothing, and waits until the run is durable.
@@ -256,7 +251,7 @@ class Engine:
         waiters.append(waiter)
         try:
             if run_id not in self._conductor.loaded:
-                run = await self._fold(run_id)
+                run = await self._histories.fold(run_id)
                 if run.phase == "finished":
                     return run
             timeout_s = None if timeout_ms is None else timeout_ms / 1_000
@@ -428,24 +423,6 @@ class Engine:
 
     # Reading --------------------------------------------------------------------------------------
 
-    async def _fold(self, run_id: str) -> Run:
-        histories = await self.store.load([run_id])
-        if not histories:
-            raise NotFound(f"there is no run '{run_id}'")
-        history = histories[0]
-        plan = (await self._plans_for([history.plan]))[history.plan]
-        return fold(plan, history.snapshot, history.entries)
-
-    async def _plans_for(self, digests: Sequence[str]) -> dict[str, Plan]:
-        missing = [digest for digest in set(digests) if digest not in self._plans]
-        if missing:
-            for digest, text in (await self.store.plans(missing)).items():
-                if len(self._plans) >= PLANS_CACHED:
-                    self._plans.pop(next(iter(self._plans)))
-                self._plans[digest] = plan_from_json(text)
-                self._stored.add(digest)
-        return {digest: self._plans[digest] for digest in digests}
-
     async def _load(self, run_id: str) -> Run:
         """Bring a run into memory, once however many ask; one that is over is only returned."""
         loaded = self._conductor.loaded.get(run_id)
@@ -458,7 +435,7 @@ class Engine:
         return await asyncio.shield(task)
 
     async def _load_once(self, run_id: str) -> Run:
-        run = await self._fold(run_id)
+        run = await self._histories.fold(run_id)
         unwanted = run.phase != "finished" and await self._is_orphan(run)
         if self._conductor.adopt(run) and run.status() != "queued":
             self._conductor.go_on(run_id, now_ms=self.clock.now_ms())
@@ -517,18 +494,8 @@ class Engine:
         return len(adopted) + resting
 
     async def _adopt_all(self, runs: Sequence[str]) -> list[str]:
-        histories = await self.store.load(runs) if runs else []
-        plans = await self._plans_for([history.plan for history in histories])
-        adopted: list[str] = []
-        for history in histories:
-            try:
-                run = fold(plans[history.plan], history.snapshot, history.entries)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with one history, the others go on
-                log.error("run %s cannot be folded and is left as it is stored: %s", history.run, error)
-                continue
-            if self._conductor.adopt(run):
-                adopted.append(run.id)
-        return adopted
+        found = await self._histories.fold_all(runs)
+        return [run.id for run in found if self._conductor.adopt(run)]
 
     def _go_on(self, runs: Sequence[str], *, recovered: bool = False) -> None:
         for run_id in runs:
@@ -609,17 +576,6 @@ class Engine:
             policy.approval_ttl_ms,
             policy.other_person_required,
         )
-
-    def _digest(self, plan: Plan) -> tuple[str, bytes]:
-        known = self._digests.get(id(plan))
-        if known is not None and known[0] is plan:
-            return known[1], known[2]
-        digest, text = plan_digest(plan), plan_to_json(plan)
-        if len(self._digests) >= PLANS_CACHED:
-            self._digests.pop(next(iter(self._digests)))
-        self._digests[id(plan)] = (plan, digest, text)
-        self._plans.setdefault(digest, plan)
-        return digest, text
 
     def _changed(self, run: Run) -> None:
         for queue in self._watchers:
