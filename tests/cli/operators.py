@@ -29,7 +29,8 @@ MN = [sys.executable, "-c", "from headway_cli.mn import main; main()"]
 """The console scripts, without depending on where they are installed."""
 
 _TERMINAL = ("NO_COLOR", "COLUMNS", "LINES", "FORCE_COLOR")
-"""Variables that would change what is shown."""
+_OURS = ("MN_", "MIRACTL_")
+"""Variables, and beginnings of variables, that would change what is shown, or where it comes from."""
 
 _STYLES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[>=]")
 
@@ -61,7 +62,11 @@ class Person:
         return {}
 
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if name not in _TERMINAL}
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in _TERMINAL and not name.startswith(_OURS)
+        }
         return {**kept, "TERM": "xterm-256color", **self.variables(), **self.extra}
 
     def run(self, *words: str, given: str = "", code: int | None = 0) -> Done:
