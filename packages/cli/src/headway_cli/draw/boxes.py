@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from headway_cli.draw.canvas import Canvas, Line
-from headway_cli.draw.layout import Layout, Spot, layout
+from headway_cli.draw.layout import Layout, Spot, depths, layout
 from headway_cli.draw.look import FAINT, bar, elapsed, fitted, glyph, queue, queue_style, style, tries
 from headway_cli.draw.scene import FINAL, Scene
 from headway_cli.output import clean
@@ -40,7 +41,7 @@ def boxes(
     scene: Scene, graph: Mapping[str, list[str]], *, width: int, height: int, now_ms: int
 ) -> list[Line] | None:
     """The picture, or None when it does not fit into `width` columns and `height` rows."""
-    if not graph:
+    if not graph or not _may_fit(graph, width, height):
         return None
     plans: dict[tuple[int, int], Layout] = {}
     for measure in MEASURES:
@@ -54,6 +55,13 @@ def boxes(
         if drawing.width <= width:
             return drawing.lines()
     return None
+
+
+def _may_fit(graph: Mapping[str, list[str]], width: int, height: int) -> bool:
+    """Whether the smallest boxes could fit; to lay out a graph only to find that it does not costs much."""
+    sizes = Counter(depths(graph).values())
+    narrowest, lowest = MEASURES[-1].text_max + BORDERS, MEASURES[-1].below + 1
+    return len(sizes) * narrowest <= width and max(sizes.values()) * lowest <= height
 
 
 class _Drawing:

@@ -86,10 +86,16 @@ def layout(graph: Graph, *, below: int, gap: int) -> Layout:
     return Layout(layers, _rows(layers, parents, edges, below=below, gap=gap), edges)
 
 
-def _layers(graph: Graph) -> tuple[list[list[Spot]], dict[Spot, list[Spot]]]:
-    depth: dict[str, int] = {}
+def depths(graph: Graph) -> dict[str, int]:
+    """The layer of each step, from 0: behind all that it waits for."""
+    found: dict[str, int] = {}
     for step in ordered(graph):
-        depth[step] = 1 + max((depth[parent] for parent in graph[step]), default=-1)
+        found[step] = 1 + max((found[parent] for parent in graph[step]), default=-1)
+    return found
+
+
+def _layers(graph: Graph) -> tuple[list[list[Spot]], dict[Spot, list[Spot]]]:
+    depth = depths(graph)
     layers: list[list[Spot]] = [[] for _ in range(1 + max(depth.values(), default=-1))]
     edges: dict[Spot, list[Spot]] = {}
     for step in graph:

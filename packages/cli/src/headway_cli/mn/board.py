@@ -18,8 +18,8 @@ from headway_cli.output import clean
 Record = Mapping[str, Any]
 
 ENDED = frozenset({"completed", "failed", "cancelled"})
-DRAWN_MAX = 300
-"""With more nodes than these the lines between them say nothing any more, and cost much."""
+NODES_DRAWN_MAX, EDGES_DRAWN_MAX = 200, 400
+"""With more than these the lines say nothing any more, and cost much."""
 
 _AGENTS = {"busy": "running", "error": "failed"}
 """Statuses of agents that have another name in pictures."""
@@ -200,9 +200,9 @@ def _edges(job: Record, ledger: Record, owners: Mapping[str, str]) -> list[tuple
 
 def _connect(scene: Scene, edges: list[tuple[str, str]]) -> None:
     """Give the nodes what they wait for.  A picture goes one way: what leads back is written into the box."""
-    if len(scene.nodes) > DRAWN_MAX:
-        return
     known = [(first, second) for first, second in edges if first in scene.nodes and second in scene.nodes]
+    if len(scene.nodes) > NODES_DRAWN_MAX or len(known) > EDGES_DRAWN_MAX:
+        return
     kept = forward(list(scene.nodes), known)
     parents: dict[str, list[str]] = {id: [] for id in scene.nodes}
     for first, second in kept:
