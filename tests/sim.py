@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 
-from headway.simulation import Campaign, campaign
+from headway.simulation import Campaign, campaign, schedule_campaign
 
 SEEDS_A_LINE = 250
 
@@ -24,11 +24,12 @@ def main() -> int:
     started_s = time.monotonic()
     total = Campaign()
     for start in range(0, len(seeds), SEEDS_A_LINE):
-        told = campaign(seeds[start : start + SEEDS_A_LINE])
-        total.seeds += told.seeds
-        total.seen += told.seen
-        total.outcomes += told.outcomes
-        total.broken |= told.broken
+        of_runs = campaign(seeds[start : start + SEEDS_A_LINE])
+        of_schedules = schedule_campaign(seeds[start : start + SEEDS_A_LINE])
+        total.seeds += of_runs.seeds
+        total.seen += of_runs.seen + of_schedules.seen
+        total.outcomes += of_runs.outcomes
+        total.broken |= of_runs.broken | of_schedules.broken
         print(f"{total.seeds} of {len(seeds)} lives, {time.monotonic() - started_s:.0f} s", flush=True)
         if total.broken:
             break

@@ -3,9 +3,11 @@
 Time is virtual.  The engine crashes before and after durable writes, writes fail, results come late,
 doubled or never, plugins restart and change their version, the clock jumps, people decide, and a hostile
 client sends commands that nobody is owed.  After every step the invariants of ARCHITECTURE.md are
-checked; at the end every run must have ended.  The same seed gives the same life.
+checked; at the end every run must have ended.  The same seed gives the same life.  Schedules have lives
+of their own: `schedules`.
 """
 
 from headway.simulation.life import Campaign, Simulation, campaign
+from headway.simulation.schedules import ScheduleLife, schedule_campaign
 
-__all__ = ["Campaign", "Simulation", "campaign"]
+__all__ = ["Campaign", "ScheduleLife", "Simulation", "campaign", "schedule_campaign"]

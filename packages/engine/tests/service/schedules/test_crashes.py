@@ -98,6 +98,22 @@ def test_a_window_is_closed_once_wherever_the_engine_dies() -> None:
         assert world.statuses(the_one(world)) == ["window_closed"]
 
 
+def test_a_job_that_was_started_before_the_engine_died_is_not_forgotten_when_its_window_is_over() -> None:
+    world = World()
+    schedule_id = world.create({"cron": "0 * * * *", "window": WINDOW})
+    with_faults(world, lambda moment: crash_at(1)(moment) if moment == "after submit" else None)
+    with pytest.raises(Crash):
+        world.wait(HOUR_MS)
+    with_faults(world, None)
+
+    world.begin()
+    world.wait(HOUR_MS // 2)
+    world.wait(1_000)
+
+    assert (world.statuses(schedule_id), len(world.jobs.cancelled)) == (["window_closed"], 1)
+    assert world.get(schedule_id)["counters"] == {"dispatched": 1, "missed": 0, "failed": 0, "blocked": 0}
+
+
 def test_an_event_that_was_kept_starts_every_schedule_once_wherever_the_engine_dies() -> None:
     def prepare(world: World) -> None:
         for _ in range(3):

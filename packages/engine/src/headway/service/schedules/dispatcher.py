@@ -244,9 +244,10 @@ class Dispatcher:
         The job's id is that of the intent: a second time, the job is there already.
         """
         dispatch, now_ms = intent.dispatch, self._clock.now_ms()
-        if d.window_over(schedule, dispatch, now_ms=now_ms):
-            return lambda found: d.too_late(found, dispatch.dispatch_id, now_ms=now_ms)
         try:
+            over = d.window_over(schedule, dispatch, now_ms=now_ms)
+            if over and await self._jobs.status(dispatch.job_id) is None:
+                return lambda found: d.too_late(found, dispatch.dispatch_id, now_ms=now_ms)
             await self._submit_job(schedule, intent)
         except HeadwayError as error:
             later, text = error.retryable, error.message

@@ -8,8 +8,8 @@ Source: runtime API, section 3.8, "Event filters"; docs/guide/schedules.md, "Eve
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 
@@ -65,8 +65,10 @@ def view_of(event: TriggerEvent) -> dict[str, Any]:
 class TriggerEvents:
     """The events of a tenant, and those that are being delivered."""
 
-    def __init__(self, records: Records, clock: Clock, *, tenant: str, owner: str) -> None:
-        self._clock, self._owner = clock, owner
+    def __init__(
+        self, records: Records, clock: Clock, *, tenant: str, owner: str, new_id: Callable[[], str]
+    ) -> None:
+        self._clock, self._owner, self._new_id = clock, owner, new_id
         start = f"/mirrorneuron/{tenant}"
         self._kept = Documents(records, clock, f"{start}/trigger-events/", TriggerEvent)
         self._underway = Documents(records, clock, f"{start}/trigger-deliveries/", Delivery)
@@ -76,7 +78,7 @@ class TriggerEvents:
     def new(self, event_type: str, source: str, payload: dict[str, Any]) -> TriggerEvent:
         """An event that happens now.  Each has a moment of its own, so that they have an order."""
         self._last_ms = max(self._clock.now_ms(), self._last_ms + 1)
-        return TriggerEvent(f"evt-{uuid4().hex[:16]}", event_type, source, payload, self._last_ms)
+        return TriggerEvent(f"evt-{self._new_id()[:16]}", event_type, source, payload, self._last_ms)
 
     async def begin(self, event: TriggerEvent, schedules: tuple[str, ...]) -> None:
         """Keep an event; it is to be delivered to these schedules until `finish`."""

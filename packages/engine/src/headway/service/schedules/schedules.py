@@ -6,9 +6,9 @@ Source: runtime API, sections 3.7 and 3.8.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 
 from headway_wire.codec import dumps, loads
 from headway_wire.errors import Invalid, Throttled
@@ -46,6 +46,7 @@ class Schedules:
     """The schedules and trigger events of one tenant.  `dispatcher` looks after them; a loop drives it.
 
     owner: this engine, under the same name after each restart.  shared: other engines use the same store.
+    new_id: makes ids, as hexadecimal digits.
     """
 
     def __init__(
@@ -58,10 +59,11 @@ class Schedules:
         tenant: str,
         owner: str,
         shared: bool = False,
+        new_id: Callable[[], str] = token_hex,
     ) -> None:
-        self._clock, self._bundles, self._owner = clock, bundles, owner
+        self._clock, self._bundles, self._owner, self._new_id = clock, bundles, owner, new_id
         self._stored = Documents(records, clock, f"/mirrorneuron/{tenant}/schedules/", Schedule)
-        self._events = TriggerEvents(records, clock, tenant=tenant, owner=owner)
+        self._events = TriggerEvents(records, clock, tenant=tenant, owner=owner, new_id=new_id)
         self.dispatcher = Dispatcher(
             self._stored, self._events, clock, jobs, bundles, owner=owner, shared=shared
         )
@@ -85,7 +87,7 @@ class Schedules:
             text = f"there are {self.dispatcher.count()} schedules; at most {SCHEDULES_MAX} are kept"
             raise Throttled(f"{text}, delete some", code="too_many_schedules")
         created = due.begin(
-            f"sch-{uuid4().hex[:12]}",
+            f"sch-{self._new_id()[:12]}",
             wanted,
             bundle=await self._bundles.keep(manifest_json, payloads),
             graph_id=graph_id,
