@@ -55,7 +55,7 @@ def test_jobs_are_listed_within_a_hundred_columns(play: Playing, author: Author)
         assert terminal.end() == 0
 
     lines = terminal.text.splitlines()
-    assert lines[0].split() == ["JOB", "STATUS", "SUBMITTED", "TOOK", "LAST", "EVENT"]
+    assert lines[0].split() == ["JOB", "STATUS", "AGE", "TOOK", "LAST", "EVENT"]
     assert len(lines) == 3
     assert max(map(len, lines)) <= 100
     assert len(author.run("job", "list", "-o", "json").json["data"]) == 2

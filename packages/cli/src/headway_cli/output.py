@@ -98,7 +98,8 @@ def columns(headers: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str
     widths = [max(width(row[n]) for row in [list(headers), *cells]) for n in range(len(headers))]
     before = sum(widths[:-1]) + len(GAP) * (len(headers) - 1)
     room = max(screen_width() - before, ROOM_MIN)
-    lines = [_row([click.style(name, bold=True) for name in headers], widths)]
+    shown = [*headers[:-1], clip(headers[-1], room)]
+    lines = [_row([click.style(name, bold=True) for name in shown], widths)]
     return lines + [_row([*row[:-1], clip(row[-1], room)], widths) for row in cells]
 
 

@@ -19,7 +19,7 @@ from headway_cli.mn.history import History
 from headway_cli.mn.operations import carried_out, exit_unless_done, summary
 from headway_cli.mn.outcome import outcome, output_of, results, took_ms
 from headway_cli.mn.values import moment_ms
-from headway_cli.output import ago, card, clean, columns, document, duration, flat, moment, now_ms, paint
+from headway_cli.output import card, clean, columns, document, duration, flat, moment, now_ms, paint
 
 SHOWN = 50
 
@@ -167,24 +167,26 @@ def _list(found: Any) -> list[str]:
     rows = [
         (
             clean(item["job_id"]),
-            paint(item.get("status", "")) + _kind(item.get("job_type")),
-            ago(moment_ms(item.get("submitted_at"))),
+            paint(item.get("status", "")),
+            _age(item),
             _ran(item),
             _last(item),
         )
         for item in found["data"]
     ]
-    return columns(("JOB", "STATUS", "SUBMITTED", "TOOK", "LAST EVENT"), rows)
+    return columns(("JOB", "STATUS", "AGE", "TOOK", "LAST EVENT"), rows)
 
 
-def _kind(job_type: Any) -> str:
-    """What kind of job it is, where that is not the usual one."""
-    return f" ({clean(str(job_type))})" if job_type and job_type != "batch" else ""
+def _age(item: Any) -> str:
+    begin_ms = moment_ms(item.get("submitted_at"))
+    return duration(max(now_ms() - begin_ms, 0)) if begin_ms else "-"
 
 
 def _last(item: Any) -> str:
-    failure = item.get("failure")
-    return story.error_text(failure) if failure else clean(str(item.get("last_event") or ""))
+    """Why it failed, or what happened last; and what kind of job it is, where that is not the usual one."""
+    failure, kind = item.get("failure"), item.get("job_type") or "batch"
+    told = story.error_text(failure) if failure else clean(str(item.get("last_event") or ""))
+    return told if kind == "batch" else f"({clean(str(kind))}) {told}"
 
 
 def _ran(job: Any) -> str:
