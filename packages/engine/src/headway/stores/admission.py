@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from headway_wire.errors import Broken, Conflict, Invalid, Problem
 
+from headway.core.value import value
 from headway.ports import Entry, GateHead, RunHead
 
 HEAD_COLUMNS = (
@@ -49,7 +50,7 @@ head_row = attrgetter(*HEAD_COLUMNS)
 gate_row = attrgetter(*GATE_COLUMNS)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class RunState:
     """What decides about an append: how many events the run has, and who owns it ("" nobody)."""
 
@@ -91,7 +92,7 @@ def admit(entries: Sequence[Entry], *, states: Mapping[str, RunState], spent: Co
             run not in refused
             and (entry.seq == 0 if state is None else entry.seq == state.length)
             and (state is None or state.owner in ("", entry.owner))
-            and not any(grant in spent or grant in admission.spends for grant in entry.spends)
+            and not (entry.spends and any(id in spent or id in admission.spends for id in entry.spends))
         )
         admission.accepted.append(fits)
         if fits:
@@ -131,9 +132,9 @@ def _consistent(entry: Entry, *, new: bool) -> None:
         problems.append(Problem("the first entry of a run must carry its head", where="head"))
     if entry.head is not None and entry.head.run != entry.run:
         problems.append(Problem(f"the head is that of run {entry.head.run!r}", where="head.run"))
-    if any(gate.run != entry.run for gate in entry.gates):
+    if entry.gates and any(gate.run != entry.run for gate in entry.gates):
         problems.append(Problem("a gate is that of another run", where="gates"))
-    if len(set(entry.spends)) != len(entry.spends):
+    if entry.spends and len(set(entry.spends)) != len(entry.spends):
         problems.append(Problem("a grant is spent twice by one entry", where="spends"))
     if problems:
         raise Broken(
