@@ -10,7 +10,7 @@ from headway.core import events as e
 from headway.core.plan import Ends, Limits, OnFailure, Region, Retry, Rule, Trigger
 
 from packages.engine.tests.core.jobs import Box, agent, graph, member
-from packages.engine.tests.core.worlds import world
+from packages.engine.tests.core.worlds import NOW_MS, world
 
 
 def out(type: str = "x", body: Any = None, to: str = "") -> e.Emission:
@@ -391,16 +391,19 @@ def test_the_same_patch_again_changes_nothing() -> None:
     assert box.running() == ["one"]
 
 
+def test_a_step_waits_for_its_pool_as_long_as_it_says() -> None:
+    plan = graph([member("a", slot_wait_ms=5_000)], ledger=True)
+    box = Box(plan, at=world(free=0))
+
+    assert box.status("a") == "queued"
+    box.do(c.Wake(), after_ms=5_000, at=world(NOW_MS + 5_000, free=0))
+    assert box.ended == "failed" and box.run.states["a"].failure.code == "lease_unavailable"  # type: ignore[union-attr]
+
+
 def test_a_pool_without_room_lets_steps_wait_their_turn() -> None:
     steps = [member("a", pool="executor/x"), member("b", pool="executor/x")]
     plan = graph(steps, entry="a b", ledger=True)
     box = Box(plan)
     assert box.running() == ["a", "b"]
-    narrow = world(free=0)
-    box = Box.__new__(Box)
-    box.plan, box.now_ms, box.events = plan, narrow.now_ms, []
-    from headway.core.run import Run
-
-    box.run = Run(plan=plan, id="j-1")
-    box.do(c.Submit("j-1", "acme", "d", {}, "ada", "guided"), at=narrow)
+    box = Box(plan, at=world(free=0))
     assert box.running() == [] and [box.status(id) for id in "ab"] == ["queued", "queued"]

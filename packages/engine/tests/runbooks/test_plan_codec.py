@@ -97,6 +97,7 @@ STEPS = st.builds(
     opening=st.none() | OBJECTS,
     emit=WORDS,
     failed_as=WORDS,
+    slot_wait_ms=COUNTS,
     restart=st.none() | RESTARTS,
 )
 JOBS = st.builds(
@@ -158,7 +159,7 @@ def test_every_field_of_a_plan_is_drawn_by_the_property_above() -> None:
     assert {field.name for field in fields(Step)} == {
         "id", "work", "trigger", "on_message", "when", "each", "retry", "timeout_ms", "liveness_ms",
         "on_failure", "pool", "slots", "agent", "ends", "sink", "unprompted", "opening", "emit", "failed_as",
-        "restart",
+        "restart", "slot_wait_ms",
     }  # fmt: skip
     assert {field.name for field in fields(Act)} == {"plugin", "action", "params", "templated", "time_range"}
     assert {field.name for field in fields(Ask)} == {"text", "permission"}

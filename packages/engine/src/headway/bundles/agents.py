@@ -80,6 +80,7 @@ def agent_step(manifest: Manifest, node: Node, id: str, act: Act, capacity: Call
         sink=_is_sink(manifest, node),
         emit=node.output_message_type if node.uses_action else "",
         failed_as=executor.failure_message_type if executor else "",
+        slot_wait_ms=executor.lease_queue_timeout_ms if executor else 0,
         restart=_restart(manifest, node.policies),
     )
 
@@ -113,6 +114,7 @@ def ledger_step(
         ends=Ends.SAID if executor and not executor.complete_step else Ends.TURN,
         sink=node.ends_run,
         unprompted=unprompted,
+        slot_wait_ms=executor.lease_queue_timeout_ms if executor else 0,
         emit=node.output_message_type if node.uses_action else "",
     )
 

@@ -297,7 +297,8 @@ def _wake_step(progress: Progress, step: str) -> None:
             pass  # Nothing new begins.
         case Ready() as state:
             if state.until_ms and now_ms >= state.until_ms:
-                failure = e.Failure("plugin_unavailable", state.reason)
+                code = "lease_unavailable" if state.wants_slot else "plugin_unavailable"
+                failure = e.Failure(code, state.reason)
                 progress.fail(step, state.turn, state.tries.attempt, failure)
             else:
                 progress.offer(step, state.turn, state.tries, state.call)

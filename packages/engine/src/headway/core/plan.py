@@ -205,6 +205,7 @@ class Step:
     with `opening`, a message's type and body, when it has one.
     emit: type of the message that its output travels as, when its work is an action that emits none;
     failed_as: type of the message that its failures travel as, instead of failing it.
+    slot_wait_ms: how long it waits for its pool before that fails it; 0: without end.
     when: a template; a false value skips the step.  In a dataflow, a condition (see `conditions`).
     each: a template for a list; the step becomes one instance per item, ``id[0]``, ``id[1]`` ...
     Units: milliseconds; 0 for `liveness_ms` means that silence is not watched, 0 for `timeout_ms` that
@@ -230,6 +231,7 @@ class Step:
     opening: dict[str, Json] | None = None
     emit: str = ""
     failed_as: str = ""
+    slot_wait_ms: int = 0
     restart: Restart | None = None
 
 

@@ -32,6 +32,7 @@ from headway.core.plan import (
     origin,
 )
 from headway.core.run import (
+    NO_SLOT,
     Delayed,
     Final,
     Grant,
@@ -60,8 +61,6 @@ LOSS_DELAY_MS = 200
 
 OWN = (WORKFLOW, BUNDLE)
 """Plugins that are ours: starting a run, or a turn of a bundle, asks nobody; what these do then does."""
-
-NO_SLOT = "no slot is free in pool"
 
 
 class Progress:
@@ -299,7 +298,9 @@ class Progress:
             text = facts.description or f"{call.action} by {call.plugin}"
             self._gate(step, turn, tries.attempt, call, text)
         elif not self._room(step):
-            self._queue(step, turn, call, f"{NO_SLOT} '{run.spec(step).pool}'", 0)
+            spec = run.spec(step)
+            until_ms = world.now_ms + spec.slot_wait_ms if spec.slot_wait_ms else 0
+            self._queue(step, turn, call, f"{NO_SLOT} '{spec.pool}'", until_ms)
         else:
             self._dispatch(step, turn, tries.attempt, call, facts, None)
 
@@ -335,7 +336,7 @@ class Progress:
         if isinstance(state, Ready) and state.reason == reason:
             return
         if until_ms and isinstance(state, Ready) and state.until_ms:
-            until_ms = state.until_ms  # One wait for a plugin, whatever keeps it away.  For a slot: no limit.
+            until_ms = state.until_ms  # One wait, whatever it is that is missing.
         self.emit(e.Queued(step, turn, call, reason, until_ms, self.world.now_ms))
 
     def _gate(self, step: str, turn: int, attempt: int, call: e.Call, text: str) -> None:

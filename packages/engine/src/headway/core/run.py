@@ -13,6 +13,9 @@ from headway.core.events import Answered, Call, Ending, Failure, Finished, Messa
 from headway.core.plan import Ends, Json, Permission, Plan, Step, origin
 from headway.core.value import value
 
+NO_SLOT = "no slot is free in pool"
+"""Beginning of the reason for which a step waits for its pool."""
+
 
 @value
 class Tries:
@@ -34,7 +37,7 @@ class Grant:
 
 @value
 class Ready:
-    """May be dispatched once `reason` no longer holds."""
+    """May be dispatched once `reason` no longer holds: a slot is free, or its plugin can be reached."""
 
     turn: int
     tries: Tries
@@ -42,6 +45,11 @@ class Ready:
     reason: str
     until_ms: int
     status = "queued"
+
+    @property
+    def wants_slot(self) -> bool:
+        """Whether it waits for its pool."""
+        return self.reason.startswith(NO_SLOT)
 
 
 @value

@@ -266,7 +266,7 @@ class Conductor:
         """Remember what a step that could not be dispatched waits for."""
         state = run.states.get(step)
         if isinstance(state, (Granted, Ready)):
-            if isinstance(state, Granted) or not state.until_ms:
+            if isinstance(state, Granted) or state.wants_slot:
                 self._wants_slot.setdefault(run.spec(step).pool, {})[(run.id, step)] = None
             self._wants_plugin.setdefault((run.tenant, state.call.plugin), set()).add(run.id)
 

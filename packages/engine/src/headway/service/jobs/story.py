@@ -309,6 +309,8 @@ class Story:
                 self.last_failure = event
                 if self._is_step(step):
                     facts = {**self._attempt(step, attempt), "reason": failure.message, "error": failure.code}
+                    if failure.code == "lease_unavailable":
+                        yield self._say("executor_lease_rejected", step, reason=failure.message)
                     if failure.code in STOPPING:
                         yield self._timed_out(step, attempt, failure)
                     handled = True if status != "failed" else None
