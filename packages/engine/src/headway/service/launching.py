@@ -53,7 +53,7 @@ class Jobs(Protocol):
 
 
 class Bundles(Protocol):
-    """Bundles by digest.  What is kept stays until nobody uses it: see `bundles_in_use` of its users."""
+    """Bundles by digest.  What is kept stays."""
 
     async def keep(self, manifest_json: str, payloads: Mapping[str, bytes]) -> str:
         """Keep a bundle, durably, and say its digest.

@@ -164,10 +164,6 @@ class Deployments:
             await self._change(id_or_key, lambda found: steps.failed(found, reason=reason, now_ms=now_ms))
         )
 
-    async def bundles_in_use(self) -> set[str]:
-        """The bundles of all versions that are kept."""
-        return {version.bundle for found in await self._stored.all() for version in found.versions}
-
     # ----------------------------------------------------------------------------------------------
 
     async def _deploy(

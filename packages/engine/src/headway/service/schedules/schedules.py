@@ -206,10 +206,6 @@ class Schedules:
         """The newest events, newest first.  limit: 0 or less is 100."""
         return [event_view(event) for event in await self._events.newest(limit)]
 
-    async def bundles_in_use(self) -> set[str]:
-        """The bundles that schedules need."""
-        return {schedule.bundle for schedule in await self._stored.all()}
-
     async def _changed(self, schedule_id: str, step: Step) -> dict[str, Any]:
         return await self._view(await self.dispatcher.change(schedule_id, step))
 
