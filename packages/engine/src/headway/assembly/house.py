@@ -30,6 +30,7 @@ from headway.api.rpc.callers import Callers
 from headway.api.rpc.service import EngineService
 from headway.api.rpc.service import Services as RpcServices
 from headway.assembly.jobs import JobSide, executor_pools
+from headway.assembly.tasks import keep_running
 from headway.core.events import Failure
 from headway.core.plan import BUNDLE, UNBOUNDED_MS, WORKFLOW, Json, Plan
 from headway.core.world import Facts
@@ -271,8 +272,7 @@ class Assembly:
         return server.port
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._stack.callback(task.cancel)
+        keep_running(work, self._stack)
 
     async def _vouch(self, attempt: str, tenant: str, instance: str) -> bool:
         return await vouch(self.engine, attempt, tenant, instance)

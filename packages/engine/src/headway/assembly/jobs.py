@@ -6,7 +6,6 @@ what it runs.
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
@@ -16,6 +15,7 @@ from headway_wire.errors import Conflict, Unavailable
 from headway_wire.manifest import Manifest
 
 from headway.api.rpc.mirrorneuron.service import service
+from headway.assembly.tasks import keep_running
 from headway.bundles.agents import POOL
 from headway.core.plan import Json, Plan
 from headway.ports import Clock, Store
@@ -225,5 +225,4 @@ class JobSide:
         await self._services.remove(job_id)
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(work)
-        self._stack.callback(task.cancel)
+        keep_running(work, self._stack)
