@@ -151,6 +151,7 @@ def test_an_open_approval_shows_with_the_command_to_type() -> None:
     open_gate = shown(found, asked)
     decided = shown(found, asked, event("approval_decided", 20, step_id="clean", approval_id="apr-1"))
 
+    assert "◆ waiting approval" in open_gate
     assert "◆ clean  needs approval of  host.clean" in open_gate
     assert "miractl approval approve apr-1" in open_gate
     assert "apr-1" not in decided

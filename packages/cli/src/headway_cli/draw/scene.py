@@ -10,6 +10,8 @@ from typing import Any
 FINAL = frozenset({"completed", "partial", "skipped", "rejected", "failed", "cancelled"})
 RESTING = frozenset({"gated", "unknown"})
 """What only a person can bring further."""
+WAITING = frozenset({"pending", "blocked"})
+"""What others must bring further."""
 ENDED = frozenset({"succeeded", "completed", "failed", "cancelled", "timed_out"})
 RECENT_MAX = 50
 
@@ -118,7 +120,9 @@ class Scene:
     def rests(self) -> bool:
         """Whether nothing goes on by itself: a person has to act before anything happens."""
         active = [
-            state for id, state in self.states.items() if state.status not in FINAL and not self._spread(id)
+            state
+            for id, state in self.states.items()
+            if state.status not in FINAL | WAITING and not self._spread(id)
         ]
         return bool(active) and all(state.status in RESTING for state in active)
 

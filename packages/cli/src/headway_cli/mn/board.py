@@ -62,17 +62,17 @@ def _progress(scene: Scene, agents: Iterable[Record], *, by_step: bool) -> str:
     known = list(agents)
     handled = sum(int(agent.get("processed_messages") or 0) for agent in known)
     waiting = sum(int(agent.get("mailbox_depth") or 0) for agent in known)
-    counted = (
-        f"{scene.done}/{len(scene.nodes)} steps" if by_step else f"{len(known)} agents  {handled} messages"
-    )
+    in_all = "1 agent" if len(known) == 1 else f"{len(known)} agents"
+    counted = f"{scene.done}/{len(scene.nodes)} steps" if by_step else f"{in_all}  {handled} messages"
     return f"{counted}  ≡{waiting} waiting" if waiting else counted
 
 
 def _gates(scene: Scene, history: History) -> None:
-    scene.open_gates = {} if scene.ended else dict(history.gates)
-    for step in scene.open_gates.values():
+    gates = {} if scene.ended else history.gates
+    scene.open_gates = {approval: step for approval, (step, _) in gates.items()}
+    for step, since_ms in gates.values():
         if step in scene.states:
-            scene.states[step].status = "gated"
+            scene.states[step].status, scene.states[step].since_ms = "gated", since_ms
 
 
 def failure_of(found: Record) -> str:

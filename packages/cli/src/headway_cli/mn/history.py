@@ -25,12 +25,13 @@ _STATUSES = {
 class History:
     """The fold of the events so far.
 
-    steps: by step, or instance of one, what its own events say.  gates: the step behind each open approval.
+    steps: by step, or instance of one, what its own events say.
+    gates: by open approval, the step behind it and since when it waits.
     actions: what a step's gate is about.  instances: how many there are of a step.
     """
 
     steps: dict[str, State] = field(default_factory=dict)
-    gates: dict[str, str] = field(default_factory=dict)
+    gates: dict[str, tuple[str, int]] = field(default_factory=dict)
     actions: dict[str, str] = field(default_factory=dict)
     instances: dict[str, int] = field(default_factory=dict)
 
@@ -41,7 +42,7 @@ class History:
         match kind:
             case "approval_requested":
                 step = step or str(event.get("agent_id", ""))
-                self.gates[str(found.get("approval_id"))] = step
+                self.gates[str(found.get("approval_id"))] = step, moment_ms(event.get("timestamp"))
                 self.actions[step] = str(found.get("action") or "")
             case "approval_decided":
                 self.gates.pop(str(found.get("approval_id")), None)
