@@ -7,9 +7,10 @@ from dataclasses import replace
 import pytest
 from headway.core import commands as c
 from headway.core import events as e
-from headway.core.agents import TURNS_MAX
+from headway.core.messages import CIRCLE, RELAYS_SPARE
 from headway.core.plan import Collect, Job, Plan, Relay, Restart, Retry, Route, Sense
 from headway.core.run import Delayed
+from headway.core.world import TURNS_MAX
 from headway_wire.errors import Conflict, Invalid
 
 from packages.engine.tests.core.jobs import Box, agent, graph
@@ -132,6 +133,34 @@ def test_in_core_work_is_cut_into_decisions_of_bounded_length() -> None:
 
     assert box.run.taken["r"] == number and box.ended == "succeeded"
     assert len(box.events) > number
+
+
+def test_routers_that_only_pass_a_message_to_each_other_drop_it_in_the_end() -> None:
+    steps = [agent("r", Relay("x")), agent("s", Relay()), agent("a")]
+    box = Box(graph(steps, routes="r>s s>r s>a:x", entry="r"))
+
+    assert box.dropped() == [CIRCLE]
+    assert box.run.taken["r"] <= RELAYS_SPARE
+    while box.ended != "succeeded":
+        box.report("a")
+
+
+def test_a_loop_with_a_worker_in_it_goes_on_as_long_as_the_worker_wants() -> None:
+    steps = [agent("a"), agent("r", Relay())]
+    box = Box(graph(steps, routes="a>r r>a"))
+
+    for turn in range(RELAYS_SPARE + 10):
+        box.report("a", emits=(emit("x", turn),))
+
+    assert box.message("a").body == RELAYS_SPARE + 9 and box.dropped() == []
+
+
+def test_a_router_passes_on_a_body_of_bytes() -> None:
+    box = Box(graph([agent("a"), agent("r", Relay()), agent("b")], routes="a>r r>b"))
+
+    box.report("a", emits=(emit("x", None, body_base64="AAE="),))
+
+    assert box.message("b").meta["body_base64"] == "AAE="
 
 
 def test_a_batch_job_without_anything_left_to_do_completes_and_a_service_goes_on() -> None:

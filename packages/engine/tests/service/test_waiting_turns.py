@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from headway.core import commands as c
 from headway.core.events import Failure
-from headway.core.plan import Act, Compute, Json, Plan, Retry, Step
+from headway.core.plan import Act, Compute, Ends, Job, Json, Plan, Relay, Retry, Step
 from headway.core.run import Granted, Ready, Run, Running
 from headway.core.world import Facts, World
 from headway.ports import Delivery
@@ -16,6 +16,9 @@ from headway_wire.errors import Broken
 from headway_wire.seal import digest
 
 ROLE = "engineer"
+
+MANY = 1_000
+"""More turns of in-core work than one decision takes."""
 
 
 @dataclass
@@ -184,3 +187,25 @@ def test_a_run_that_breaks_half_way_through_a_decision_gives_back_the_slots_it_h
 
     assert isinstance(told[0], Broken)
     assert desk.conductor.free("default") == 1
+
+
+def test_in_core_work_goes_on_when_what_it_has_done_is_durable_and_not_before() -> None:
+    desk = Desk()
+    router = Step("r", Relay(), on_message=True, agent="r", ends=Ends.NEVER)
+    plan = Plan("p", (router,), job=Job("b1", entrypoints=("r",), agents=("r",)))
+    inputs = {"initial_inputs": {"r": list(range(MANY))}}
+    command = c.Submit("run-1", "acme", "d", inputs, "ada", "guided")
+    desk.conductor.submit(plan, command, _must_succeed, now_ms=desk.now_ms, text=None)
+    run = desk.conductor.loaded["run-1"].run
+    batch, entries = desk.conductor.take(now_ms=desk.now_ms)
+
+    taken = run.taken["r"]
+    desk.conductor.tick(now_ms=desk.now_ms + 1_000)
+    assert run.taken["r"] == taken < MANY and not desk.conductor.has_work()
+
+    desk.conductor.settle(batch, [True] * len(entries))
+    assert 0 < desk.conductor.next_ms() <= desk.now_ms, "it is due at once"
+    while run.phase == "open":
+        desk.conductor.tick(now_ms=desk.now_ms)
+        desk.settle()
+    assert run.taken["r"] == MANY

@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING
 from headway.core import commands as c
 from headway.core import events as e
 from headway.core.controls import CONTROLS, control
-from headway.core.messages import send
+from headway.core.messages import relay, send
 from headway.core.plan import BUNDLE, Act, Collect, Ends, Json, Relay, Rule, Sense, Step
 from headway.core.run import Final, Idle, Listening, Run, Running, State, Tally, Tries, Unknown, in_ledger
 
 if TYPE_CHECKING:
     from headway.core.progress import Progress
-
-TURNS_MAX = 256
-"""Turns of in-core work in one decision; what is left follows in the next, so that no decision is long."""
-
 
 # Taking turns -------------------------------------------------------------------------------------
 
@@ -95,14 +91,14 @@ def outcome_of(state: State | None) -> str | None:
 def _take(progress: Progress, step: str, spec: Step, turn: int, tries: Tries) -> None:
     """One turn, about the first message in the inbox."""
     match spec.work:
-        case Relay() | Collect() | Sense() if progress.turns >= TURNS_MAX:
+        case Relay() | Collect() | Sense() if progress.turns >= progress.world.turns_max:
             progress.run.restless = True
             return
         case Relay(type):
             progress.turns += 1
             message = progress.run.inbox[step][0]
             _turn_done(progress, step, spec, turn)
-            send(progress, step, turn, [e.Emission(type or message.type, message.body)])
+            relay(progress, step, turn, type)
             _follow(progress, step, spec, message.body)
         case Collect():
             progress.turns += 1

@@ -25,12 +25,22 @@ RUN_MESSAGES_MAX = 100_000
 INHERITED = ("correlation_id", "content_type", "content_encoding", "artifacts")
 """What a message takes over from the one that caused it, unless it says otherwise."""
 
+RELAYS = "relays"
+"""How many routers in a row have passed a message on; kept with it, and told to nobody."""
+
+RELAYS_SPARE = 100
+"""A message that so many more routers than there are agents have passed on goes round in a circle."""
+
 ATTEMPT_HEADERS = "mn.workflow."
 """Headers of the ledger: they tell of one step's attempt and never travel on to another."""
+
+BYTES = "body_base64"
+"""Where the body of a message is kept that is no JSON."""
 
 OVER = "step is over"
 NO_TARGET = "dead_letter"
 NO_ROUTE = "route_not_matched"
+CIRCLE = "routers pass it round in a circle"
 
 
 def send(progress: Progress, step: str, turn: int, emissions: Iterable[e.Emission]) -> None:
@@ -50,6 +60,20 @@ def send(progress: Progress, step: str, turn: int, emissions: Iterable[e.Emissio
                 progress.emit(e.Dropped(step, message, reason, progress.world.now_ms))
             else:
                 post(progress, target, message, sender=step)
+
+
+def relay(progress: Progress, step: str, turn: int, type: str) -> None:
+    """Pass the message on that the turn was about, unless routers do nothing but pass it to each other."""
+    run = progress.run
+    message = run.heard[step]
+    relays = message.meta.get(RELAYS, 0) + 1
+    if relays > len(run.plan.of_agent) + RELAYS_SPARE:
+        progress.emit(e.Dropped(step, message, CIRCLE, progress.world.now_ms))
+        return
+    meta: dict[str, Json] = {RELAYS: relays}
+    if BYTES in message.meta:
+        meta[BYTES] = message.meta[BYTES]
+    send(progress, step, turn, [e.Emission(type or message.type, message.body, meta=meta)])
 
 
 def post(progress: Progress, agent: str, message: e.Message, *, sender: str = "") -> None:

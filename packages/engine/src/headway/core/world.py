@@ -36,6 +36,10 @@ class Facts:
     also: tuple[Facts, ...] = ()
 
 
+TURNS_MAX = 256
+"""Turns of in-core work in one decision; what is left follows in the next, so that no decision is long."""
+
+
 class CannotEvaluate(Exception):
     """A template has no value in this scope; the text says why."""
 
@@ -50,6 +54,7 @@ class World:
     free: free slots of a pool.
     span: the time range that params like ``start: -1h`` mean at a moment, or None.
     mode: the engine-wide mode; the stricter of it and the run's applies.
+    turns_max: how much in-core work may follow from one decision.
     Units: milliseconds.
     """
 
@@ -62,3 +67,4 @@ class World:
     mode: str = Mode.GUIDED
     approval_ttl_ms: int = 30 * 60_000
     other_person_required: bool = False
+    turns_max: int = TURNS_MAX

@@ -44,6 +44,9 @@ since the thread that writes waits for the interpreter several times a commit.""
 
 TIMERS_SPARE = 1_000
 
+AT_ONCE = 1
+"""A moment that has passed, whatever time it is."""
+
 _CONSEQUENTIAL = frozenset(
     {
         e.Dispatched,
@@ -97,6 +100,7 @@ class Conductor:
     world: the World of a tenant at a moment, given what tells the free slots of a pool.
     pools: slots by pool; a pool that is not named has as many as "default".
     on_change: told of each run whose new state is durable.
+    snapshot_events: how many events are between two snapshots of a run.
     """
 
     def __init__(
@@ -107,6 +111,7 @@ class Conductor:
         world: Callable[[str, int, Callable[[str], int]], World],
         pools: dict[str, int],
         on_change: Callable[[Run], None],
+        snapshot_events: int = SNAPSHOT_EVENTS,
     ) -> None:
         self.owner = owner
         self.loaded: dict[str, Loaded] = {}
@@ -114,6 +119,7 @@ class Conductor:
         self._world = world
         self._pools = pools
         self._on_change = on_change
+        self._snapshot_events = snapshot_events
         self._in_use: dict[str, int] = {}
         self._wants_slot: dict[str, dict[tuple[str, str], None]] = {}
         self._wants_plugin: dict[tuple[str, str], set[str]] = {}
@@ -260,7 +266,7 @@ class Conductor:
             # A stop is sent before what this entry delivers: what nobody waits for must not leave after it.
             ids = {stop.attempt_id for stop in gone}
             pending.deliveries = [delivery for delivery in pending.deliveries if delivery.id not in ids]
-        self._set_timer(loaded, now_ms + 1 if run.restless else wake_ms(run, None if whole else touched))
+        self._set_timer(loaded, wake_ms(run, None if whole else touched))
 
     def _wait(self, run: Run, step: str) -> None:
         """Remember what a step that could not be dispatched waits for."""
@@ -322,7 +328,7 @@ class Conductor:
     def _entry(self, pending: Pending, now_ms: int) -> Entry:
         loaded, run = pending.loaded, pending.loaded.run
         snapshot = None
-        if run.length - loaded.snapshot_seq >= SNAPSHOT_EVENTS and run.phase != "finished":
+        if run.length - loaded.snapshot_seq >= self._snapshot_events and run.phase != "finished":
             snapshot = encode_run(run)
             loaded.snapshot_seq = run.length
         return Entry(
@@ -383,6 +389,9 @@ class Conductor:
                 self._link.stop(pending.stops)
             if (pending.held or run.phase == "finished") and not loaded.in_flight:
                 self._forget(run.id)
+            elif run.restless and not loaded.in_flight:
+                # In-core work goes on only now, so that it can never be far ahead of the journal.
+                self._set_timer(loaded, AT_ONCE)
             for done in pending.dones:
                 done(None)
             if not (run.phase == "finished" and loaded.in_flight):  # Its end is still on its way.

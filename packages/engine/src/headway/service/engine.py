@@ -397,6 +397,7 @@ class Engine:
             self._conductor.fail(batch, error)
             return
         self._conductor.settle(batch, accepted)
+        self._poke()
         if self._queued and len(self._conductor.loaded) < self._active_max:
             self._room.set()
 
@@ -514,6 +515,7 @@ class Engine:
                     await asyncio.wait_for(self._timer.wait(), timeout_s)
             self._conductor.tick(now_ms=self.clock.now_ms())
             self._poke()
+            await asyncio.sleep(0)  # What is always due must not keep the others from their turn.
 
     async def _feed_loop(self) -> None:
         """Begin the runs that wait in the store, oldest first, while there is room in memory."""

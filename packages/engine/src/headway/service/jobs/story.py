@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from headway.core import events as e
 from headway.core.agents import outcome_of
 from headway.core.evolve import evolve
-from headway.core.messages import NO_ROUTE, NO_TARGET
+from headway.core.messages import CIRCLE, NO_ROUTE, NO_TARGET
 from headway.core.owed import STOPPING
 from headway.core.plan import BUNDLE, Collect, Ends, Json, Plan, Relay, Sense, Step
 from headway.core.regions import topology_delta
@@ -211,6 +211,8 @@ class Story:
             if event.reason == NO_TARGET:
                 target = message.id.rpartition("/")[2]
                 yield self._say("dead_letter", step, **facts, to=target, reason="unknown target")
+            elif event.reason == CIRCLE:
+                yield self._say("dead_letter", step, **facts, reason=event.reason)
             elif event.reason == NO_ROUTE:
                 yield self._say("route_not_matched", step, **facts)
             else:
