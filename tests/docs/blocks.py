@@ -26,9 +26,8 @@ class Block:
 
 def pages() -> list[Path]:
     """All documents for people."""
-    return sorted(
-        [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("agents/*/*.md")]
-    )
+    places = ("*.md", "docs/**/*.md", "agents/*/*.md", "examples/**/*.md")
+    return sorted(page for place in places for page in REPOSITORY.glob(place))
 
 
 def fenced(page: Path) -> list[Block]:

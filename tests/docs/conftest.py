@@ -11,11 +11,13 @@ from tests.docs.blocks import fenced
 from tests.docs.reader import GUIDE, Reader, log_in
 from tests.programs import Program, free_port
 
+PORTS = ("8080", "9090", "55051")
+
 
 @pytest.fixture(scope="package")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """A reader who has come to the end of the guide, with the engine and the agent still running."""
-    found = Reader(tmp_path_factory.mktemp("home"), {"8080": str(free_port()), "9090": str(free_port())})
+    found = Reader(tmp_path_factory.mktemp("home"), {port: str(free_port()) for port in PORTS})
     blocks = [block for block in fenced(GUIDE / "first-run.md") if block.language == "sh"]
     with ExitStack() as stack:
         engines: list[Program] = []

@@ -33,8 +33,18 @@ class Reader:
         return self.home / "first-run"
 
     def environment(self) -> dict[str, str]:
-        programs = str(Path(sys.executable).parent)
-        return environment({"HOME": str(self.home), "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}"})
+        return environment(self._told())
+
+    def _told(self) -> dict[str, str]:
+        """Their home, the programs that were installed, and a port for jobs that is free."""
+        programs, jobs = str(Path(sys.executable).parent), self.ports["55051"]
+        path = f"{programs}{os.pathsep}{os.environ['PATH']}"
+        return {
+            "HOME": str(self.home),
+            "PATH": path,
+            "MN_GRPC_PORT": jobs,
+            "MN_GRPC_TARGET": f"127.0.0.1:{jobs}",
+        }
 
     def text(self, block: Block) -> str:
         """What they type: their own ports, and the ids that they were told."""
@@ -70,8 +80,7 @@ class Reader:
     def program(self, block: Block) -> Program:
         """A block that goes on in the background."""
         log = self.home / f"{block.label}.log"
-        told = {"HOME": str(self.home), "PATH": self.environment()["PATH"]}
-        return Program(["bash", "-c", self.text(block)], log=log, told=told)
+        return Program(["bash", "-c", self.text(block)], log=log, told=self._told())
 
 
 def log_in(reader: Reader, block: Block, told: str) -> None:

@@ -27,6 +27,7 @@ INPUTS = {
     "host-report": f"--input path={FOLDER}",
     "nightly": f"--input path={FOLDER}",
 }
+BEFORE = {"rank-applicants": "mn job submit examples/blueprints/python_sdk_scatter_scores"}
 
 
 def test_the_run_stops_at_its_gate_and_survives_kill_9(reader: Reader) -> None:
@@ -90,6 +91,7 @@ def test_an_example_runs_to_its_end_on_a_real_engine_and_agent(reader: Reader, p
         f"mkdir -p {FOLDER}/a {FOLDER}/b",
         "miractl workflow create examples/runbooks/host-report.yaml",  # What nightly runs.
         f"miractl workflow create examples/runbooks/{name}.yaml",
+        BEFORE.get(name, "true"),
         f"miractl workflow run {name} --no-wait {INPUTS.get(name, '')}",
     )
     run = re.findall(r"\brun-[a-z0-9]{8,}", shown)[-1]
