@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from headway.core import commands as c
 from headway.core import events as e
-from headway.core.plan import Ends, Limits, OnFailure, Region, Retry, Rule, Trigger
+from headway.core.plan import STEPS_MAX, Act, Ends, Limits, OnFailure, Region, Retry, Rule, Trigger
 
 from packages.engine.tests.core.jobs import Box, agent, graph, member
 from packages.engine.tests.core.worlds import NOW_MS, world
@@ -407,3 +407,71 @@ def test_a_pool_without_room_lets_steps_wait_their_turn() -> None:
     assert box.running() == ["a", "b"]
     box = Box(plan, at=world(free=0))
     assert box.running() == [] and [box.status(id) for id in "ab"] == ["queued", "queued"]
+
+
+GOVERNED = Act("p", "change")
+
+
+@pytest.mark.parametrize("kind", ["completed", "partial", "skipped", "failed"])
+def test_the_word_of_a_worker_ends_no_step_whose_action_waits_for_its_approval(kind: str) -> None:
+    steps = [member("a"), member("g", work=GOVERNED), member("z")]
+    box = Box(graph(steps, edges="g>z", entry="a g", ledger=True, sink="z"), {"g": [{"name": "n"}]})
+    assert box.status("g") == "gated"
+
+    control(box, "a", f"workflow_step_{kind}", step_id="g", output="done, believe me")
+
+    assert box.status("g") == "gated" and box.status("z") == "pending"
+    assert box.notes("workflow_step_stale_event_ignored")[0]["reason"] == "it ends with its action"
+    box.do(c.Decide(next(iter(box.run.gates)), True, "grace", "engineer"))
+    assert box.running() == ["g"], "the approval is still good for it"
+
+
+def test_a_worker_may_skip_an_action_before_anybody_is_asked_and_not_claim_that_it_was_done() -> None:
+    steps = [member("a"), member("g", work=GOVERNED, unprompted=True), member("b")]
+    box = Box(graph(steps, edges="a>g b>g", entry="a b", ledger=True, sink="g"))
+
+    control(box, "a", "workflow_step_completed", step_id="g")
+    assert box.status("g") == "pending"
+    control(box, "b", "workflow_step_skipped", step_id="g")
+    assert box.status("g") == "skipped" and not box.run.gates
+
+
+@pytest.mark.parametrize("kind", ["completed", "skipped", "failed"])
+def test_a_worker_does_not_end_a_step_that_another_worker_is_at_work_on(kind: str) -> None:
+    steps = [member("a"), member("b")]
+    box = Box(graph(steps, entry="a b", ledger=True, sink="b"))
+
+    control(box, "a", f"workflow_step_{kind}", step_id="b")
+
+    assert box.running() == ["b"]
+    box.report("b", "its own")
+    assert box.output["output"] == "its own"
+
+
+def test_scatters_stay_within_the_steps_that_a_plan_may_have() -> None:
+    steps = [member("a"), member("work")]
+    box = Box(graph(steps, edges="a>work", ledger=True, sink="work"))
+    many = [("workflow_step_scatter", {"target": "work", "items": [0] * 1_000})]
+    many += [("workflow_step_scatter", {"target": f"work[{n}]", "items": [0] * 1_000}) for n in range(20)]
+
+    box.report("a", notes=tuple(many))
+
+    assert len(box.run.plan.steps) <= STEPS_MAX
+    assert f"at most {STEPS_MAX} steps" in box.notes("workflow_step_scatter_rejected")[-1]["reason"]
+
+
+def test_an_answer_that_changes_the_graph_without_end_fails_its_attempt() -> None:
+    steps = [member("a"), member("b")]
+    box = Box(graph(steps, edges="a>b", routes="a>b", ledger=True, sink="b"))
+
+    box.report("a", notes=(("workflow_step_branch", {"branch": "b"}),) * 65)
+
+    assert box.ended == "failed" and box.run.states["a"].failure.code == "too_many_controls"  # type: ignore[union-attr]
+
+
+def test_only_steps_of_the_ledger_are_scattered() -> None:
+    box = Box(graph([member("a"), agent("side")], ledger=True, sink="a"))
+
+    control(box, "a", "workflow_step_scatter", target="side", items=[1, 2])
+
+    assert box.notes("workflow_step_scatter_rejected") and box.ended == "succeeded"

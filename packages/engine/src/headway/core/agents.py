@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from headway.core import commands as c
 from headway.core import events as e
-from headway.core.controls import CONTROLS, control
+from headway.core.controls import CONTROLS, ON_GRAPH, ON_GRAPH_MAX, control
 from headway.core.messages import relay, send
 from headway.core.plan import BUNDLE, Act, Collect, Ends, Json, Relay, Rule, Sense, Step
 from headway.core.run import Final, Idle, Listening, Run, Running, State, Tally, Tries, Unknown, in_ledger
@@ -151,6 +151,10 @@ def report(progress: Progress, command: c.Report, spec: Step) -> None:
     run, now_ms = progress.run, progress.world.now_ms
     step, turn, attempt = command.step, command.turn, command.attempt
     refused: e.Failure | None = None
+    if in_ledger(run, spec) and sum(kind in ON_GRAPH for kind, _ in command.notes) > ON_GRAPH_MAX:
+        text = f"its answer branches, scatters and patches more than {ON_GRAPH_MAX} times"
+        progress.fail(step, turn, attempt, e.Failure("too_many_controls", text, False))
+        return
     for kind, payload in command.notes:
         if kind in CONTROLS and in_ledger(run, spec):
             refused = control(progress, step, kind, payload) or refused

@@ -1,6 +1,7 @@
 """Controls: what a worker's events do to the ledger.
 
-Source: bundle contract, sections 7.5 to 7.8.  A control for a step that is over changes nothing.
+Source: bundle contract, sections 7.5 to 7.8.  A control for a step that is over changes nothing, and neither
+does one for a step that is in other hands: a worker's word is no approval, and no end of another's work.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from headway.core import events as e
-from headway.core.plan import EACH_ITEMS_MAX, Json
+from headway.core.plan import BUNDLE, EACH_ITEMS_MAX, STEPS_MAX, Act, Json
 from headway.core.regions import patch
-from headway.core.run import Final, Run, Running, in_ledger
+from headway.core.run import Final, Run, Running, Unknown, in_ledger
 
 if TYPE_CHECKING:
     from headway.core.progress import Progress
@@ -31,6 +32,19 @@ CONTROLS = frozenset(
 )
 """Kinds of worker events that the ledger obeys."""
 
+ON_GRAPH = frozenset(
+    {
+        "workflow_step_branch",
+        "workflow_step_scatter",
+        "workflow_graph_patch",
+        "workflow_controller_checkpoint",
+    }
+)
+"""Controls that look at the whole graph, or change it."""
+
+ON_GRAPH_MAX = 64
+"""So many of them are obeyed in one answer, so that no decision is long."""
+
 STEP_NAMES = ("step", "step_id", "workflow_step_id", "phase")
 
 
@@ -46,9 +60,11 @@ def control(progress: Progress, step: str, kind: str, payload: Json) -> e.Failur
     if kind == "workflow_step_started":
         progress.emit(e.Noted(target, turn, attempt, kind, payload, now_ms))
         return None
-    if isinstance(state, Final) or _is_stale(target, attempt, said):
+    reason = "it is over" if isinstance(state, Final) else _not_its_own(run, step, target, kind)
+    if reason or _is_stale(target, attempt, said):
         stale = "workflow_step_stale_event_ignored"
-        progress.emit(e.Noted(target, turn, attempt, stale, {"event": kind}, now_ms))
+        note = {"event": kind, "reason": reason or "its attempt is another"}
+        progress.emit(e.Noted(target, turn, attempt, stale, note, now_ms))
         return None
     match kind:
         case "workflow_step_completed" | "workflow_step_partial":
@@ -71,6 +87,18 @@ def control(progress: Progress, step: str, kind: str, payload: Json) -> e.Failur
         case _:
             return patch(progress, step, kind, said)
     return None
+
+
+def _not_its_own(run: Run, step: str, target: str, kind: str) -> str:
+    """Why a worker of `step` has no say in what becomes of `target`, or ""."""
+    state, work = run.states.get(target), run.spec(target).work
+    if target == step or kind in ON_GRAPH:
+        return ""
+    if isinstance(work, Act) and not work.plugin.startswith(BUNDLE):
+        # That an action was done is said by who did it; that it is not to be done, before anybody is asked.
+        skipped = kind == "workflow_step_skipped" and state is None
+        return "" if skipped else "it ends with its action"
+    return "another worker is at work on it" if isinstance(state, Running | Unknown) else ""
 
 
 def _is_stale(step: str, attempt: int, said: Mapping[str, Json]) -> bool:
@@ -119,6 +147,11 @@ def _skip_below(progress: Progress, step: str) -> None:
             todo += [edge.child for edge in progress.run.plan.children[id]]
 
 
+def _may_be_mapped(run: Run, step: str) -> bool:
+    spec = run.plan.by_id.get(step)
+    return spec is not None and in_ledger(run, spec) and run.states.get(step) is None
+
+
 def _scatter(progress: Progress, step: str, said: Mapping[str, Json]) -> None:
     """Replace targets by one step per item (section 7.7)."""
     run, now_ms = progress.run, progress.world.now_ms
@@ -129,7 +162,9 @@ def _scatter(progress: Progress, step: str, said: Mapping[str, Json]) -> None:
     reason = ""
     if not isinstance(items, list) or len(items) > limit:
         reason = f"items must be a list of at most {limit}"
-    elif bad := [one for one in targets if one not in run.plan.by_id or run.states.get(one) is not None]:
+    elif len(run.plan.steps) + len(items) > STEPS_MAX:
+        reason = f"a run has at most {STEPS_MAX} steps, this one has {len(run.plan.steps)}"
+    elif bad := [one for one in targets if not _may_be_mapped(run, one)]:
         reason = f"not a step that has still to begin: {', '.join(sorted(set(bad)))}"
     elif len(set(targets)) != len(targets):
         reason = "a target is named twice"
