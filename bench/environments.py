@@ -21,6 +21,7 @@ INSTALL_LIMIT_S = 300
 REQUIREMENTS = {
     "dbos": ("dbos==3.4.0",),
     "langgraph": ("langgraph==1.2.22", "langgraph-checkpoint-sqlite==3.1.2"),
+    "mirrorneuron": ("mirrorneuron-cli==1.2.32",),
     "restate": ("restate-sdk[serde]==1.3.0", "hypercorn==0.18.0"),
 }
 RESTATE_SERVER = "1.7.12"

@@ -219,6 +219,16 @@ START = Scenario(
     ),
 )
 
+HELP = Scenario(
+    "help",
+    "`mn --help`, start of Python included",
+    (
+        Side("Headway", "headway", "peers.with_mn", "help", 20),
+        Side("published mn", "mirrorneuron", "peers.with_mn", "help", 20),
+    ),
+    (Goal("Headway", "p50_ms", "published mn", at_most=0.35),),
+)
+
 SCENARIOS = (
     STEPS_SQLITE,
     STEPS_POSTGRES,
@@ -231,4 +241,5 @@ SCENARIOS = (
     SLOW_DISK,
     HISTORY,
     START,
+    HELP,
 )
