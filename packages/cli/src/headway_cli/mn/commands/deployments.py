@@ -177,7 +177,8 @@ def _list(found: Any) -> list[str]:
 
 
 def _deployment(one: Any) -> Iterator[str]:
-    health = one.get("health") or {}
+    health = one.get("health") or ""
+    health = health.get("status", "") if isinstance(health, dict) else health
     yield from card(
         [
             ("key", clean(str(one.get("deployment_key", "")))),
@@ -188,7 +189,7 @@ def _deployment(one: Any) -> Iterator[str]:
             ("current", _version(one, "current")),
             ("stable", _version(one, "stable")),
             ("candidate", flat(one["candidate_job_id"]) if one.get("candidate_job_id") else ""),
-            ("health", paint(str(health.get("status") or "")) if isinstance(health, dict) else flat(health)),
+            ("health", paint(str(health))),
             ("created", moment(moment_ms(one.get("created_at")))),
             ("changed", moment(moment_ms(one.get("updated_at")))),
         ]

@@ -122,5 +122,5 @@ def _report(report: Any) -> Iterator[str]:
 def _found(one: Any) -> str:
     instances = one.get("instances")
     if isinstance(instances, list):
-        return f"{len(instances)} instances"
+        return "1 instance" if len(instances) == 1 else f"{len(instances)} instances"
     return _health(one) if one.get("health") else flat(one.get("status"))
