@@ -23,7 +23,7 @@ setup: $(STAMP) ## Make .venv and install everything into it; nothing the second
 $(STAMP): constraints.txt pyproject.toml scripts/setup.sh $(PROJECTS)
 	@PY='$(PY)' sh scripts/setup.sh
 
-demo: $(STAMP) ## Run a governed runbook on this machine, from start to report (KEEP=1 leaves the engine running)
+demo: $(STAMP) ## Run a governed runbook and a compiled workflow on this machine (KEEP=1 leaves the engine running)
 	@KEEP='$(KEEP)' $(BIN)/headway demo
 
 test: $(STAMP) ## Run all tests (ARGS='-k word' to choose)

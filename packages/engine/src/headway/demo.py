@@ -1,7 +1,8 @@
-"""`headway demo`: the whole journey on this real machine, from an empty folder to an approved change.
+"""`headway demo`: the whole journey on this real machine, from an empty folder to an approved change, and a
+workflow in Python on the same engine.
 
 It starts the engine and the `host` agent as processes of their own and then does only what a person
-could do: every step is a `miractl` command, shown before it runs.
+could do: every step is a command, shown before it runs.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from headway_wire.errors import NotFound, Unavailable
 
 HOME = Path(".headway/demo")
 RUNBOOK = Path("examples/runbooks/host-report.yaml")
+BLUEPRINT = Path("examples/blueprints/python_sdk_research_pipeline")
+COMPILER = "mn_blueprint_support.python_workflow_bundle_cli"
 OLD_FILES = {"report-2025.log": 90, "debug.log": 45, "trace.log": 31}
 NEW_FILES = ("today.log", "keep.txt")
 OLDER_THAN_DAYS = 30
@@ -34,8 +37,9 @@ POLL_S = 0.05
 
 def run_demo(*, keep: bool) -> int:
     """Run the demo in the current folder; returns the exit code.  keep: leave everything running."""
-    if not RUNBOOK.is_file():
-        raise NotFound(f"{RUNBOOK} is not here; run the demo from the root of a checkout")
+    for needed in (RUNBOOK, BLUEPRINT):
+        if not needed.exists():
+            raise NotFound(f"{needed} is not here; run the demo from the root of a checkout")
     began = time.monotonic()
     with ExitStack() as stack:
         demo = Demo(HOME.resolve(), stack, keep=keep)
@@ -44,6 +48,7 @@ def run_demo(*, keep: bool) -> int:
         approval = demo.run_until_gate()
         demo.approve(approval)
         demo.report()
+        demo.compile_and_run()
         demo.farewell(time.monotonic() - began)
     return 0
 
@@ -54,7 +59,7 @@ class Demo:
     def __init__(self, home: Path, stack: ExitStack, *, keep: bool) -> None:
         self._home, self._stack, self._keep = home, stack, keep
         self._folder = home / "old-files"
-        self._execution = ""
+        self._execution = self._jobs_at = ""
         self._processes: list[subprocess.Popen[bytes]] = []
 
     # Chapters -------------------------------------------------------------------------------------
@@ -65,17 +70,18 @@ class Demo:
         self._folder.mkdir(parents=True)
         self._fill_folder()
         rest, grpc, jobs = free_port(), free_port(), free_port()
+        self._jobs_at = f"127.0.0.1:{jobs}"
         config = self._home / "headway.yaml"
         config.write_text(
             f"listen_addr: 127.0.0.1:{rest}\ngrpc_addr: 127.0.0.1:{grpc}\ndata_dir: {self._home / 'data'}\n"
-            f"mirrorneuron: {{addr: '127.0.0.1:{jobs}'}}\n",
+            f"mirrorneuron: {{addr: '{self._jobs_at}'}}\n",
             encoding="utf-8",
         )
         chapter("1", "Start the engine and an agent, each a process of its own")
         shown(f"headway up --config {relative(config)}")
         log = self._spawn("engine", [sys.executable, "-m", "headway.main", "up", "--config", str(config)])
         text = self._until(log, r"ready: people", "the engine")
-        note(f"the engine listens on 127.0.0.1:{rest} (people) and 127.0.0.1:{grpc} (plugins)")
+        note(f"the engine listens on 127.0.0.1: {rest} for people, {grpc} for plugins, {jobs} for jobs")
         note("it printed its first API key once; the store keeps only a hash of it")
 
         told = {"MIRASTACK_ENGINE_ADDR": f"127.0.0.1:{grpc}", "MIRASTACK_PLUGIN_TENANT_SLUG": "default"}
@@ -133,19 +139,36 @@ class Demo:
         note("the change happened once. Approving it a second time is refused:")
         click.secho(f"      {(again.stderr or again.stdout).strip().splitlines()[0]}", dim=True)
 
+    def compile_and_run(self) -> None:
+        """The workflow of the documentation: compiled, checked, and run as a job of the same engine."""
+        chapter("6", "A workflow in Python: compile it, check it, run it as a job")
+        bundle = relative(self._home / "research")
+        for line in source_lines(BLUEPRINT / "workflow.py"):
+            click.secho(f"      {line}".rstrip(), dim=True)
+        made = ["--blueprint-dir", str(BLUEPRINT), "--quick-test", "--output-dir", bundle]
+        shown(f"python -m {COMPILER} \\\n       {' '.join(made)}")
+        self._call("the compiler", [sys.executable, "-m", COMPILER, *made])
+        self.mn("blueprint", "validate", bundle)
+        self.mn("blueprint", "run", bundle)
+        note("both agents ran in warm processes. The summary is left for an agent of yours to write")
+
     def farewell(self, took_s: float) -> None:
         """Three commands to try next."""
-        chapter("6", f"Done in {took_s:.1f} s. Try next")
+        chapter("7", f"Done in {took_s:.1f} s. Try next")
         if self._keep:
             config = self._home / "config.yaml"
             note(f"the engine and the agent go on; stop them with: kill {' '.join(map(str, self._pids()))}")
-            shown(f"export MIRACTL_CONFIG={relative(config)}")
-            shown(f"{tool('miractl')} execution logs {self._execution}")
+            shown(f"export MIRACTL_CONFIG={relative(config)} MN_GRPC_TARGET={self._jobs_at}")
             shown(f"{tool('miractl')} action invoke host disks")
+            shown(f"{tool('mn')} blueprint run python_sdk_scatter_scores")
         else:
-            shown("make demo KEEP=1                 # the same, and leave the engine running for miractl")
-            shown(f"{tool('headway')} new agent my-agent   # write an agent; its tests pass at once")
-            shown(f"{tool('headway')} sim {RUNBOOK} --input path=/tmp --change clean_directory")
+            tries = {
+                "make demo KEEP=1": "the same, and leave the engine running for miractl and mn",
+                f"{tool('mn')} blueprint list": "workflows to run then, each of which shows one thing",
+                f"{tool('headway')} new agent my-agent": "write an agent; its tests pass at once",
+            }
+            for command, about in tries.items():
+                shown(f"{command:<40} # {about}")
 
     # Tools ----------------------------------------------------------------------------------------
 
@@ -153,8 +176,18 @@ class Demo:
         """Run a command as a person would, and show it."""
         if not quiet:
             shown(" ".join(["miractl", *(f"'{w}'" if " " in w else w for w in map(relative, words))]))
+        self._call(f"miractl {words[0]} {words[1]}", [str(self._miractl()), *words], given, quiet=quiet)
+
+    def mn(self, *words: str) -> None:
+        """Run a command of `mn` as a person would, and show it."""
+        shown(" ".join(["mn", *words]))
+        self._call(f"mn {words[0]} {words[1]}", [str(Path(sys.executable).with_name("mn")), *words])
+
+    def _call(self, who: str, command: list[str], given: str = "", *, quiet: bool = False) -> None:
+        # What is shown so far comes first, also where our own output is not a terminal.
+        sys.stdout.flush()
         done = subprocess.run(
-            [str(self._miractl()), *words],
+            command,
             env=self._environment(),
             input=given.encode() if given else None,
             stdin=None if given else subprocess.DEVNULL,
@@ -162,9 +195,7 @@ class Demo:
             check=False,
         )
         if done.returncode != 0:
-            raise Unavailable(
-                f"miractl {words[0]} {words[1]} ended with {done.returncode}; see .headway/demo/engine.log"
-            )
+            raise Unavailable(f"{who} ended with {done.returncode}; see .headway/demo/engine.log")
 
     def _read(self, *words: str) -> Any:
         done = subprocess.run(
@@ -182,7 +213,8 @@ class Demo:
         return Path(sys.executable).with_name("miractl")
 
     def _environment(self) -> dict[str, str]:
-        return {**os.environ, "MIRACTL_CONFIG": str(self._home / "config.yaml")}
+        told = {"MIRACTL_CONFIG": self._home / "config.yaml", "MN_HOME": self._home / "mn"}
+        return {**os.environ, "MN_GRPC_TARGET": self._jobs_at} | {name: str(at) for name, at in told.items()}
 
     def _spawn(self, name: str, command: list[str], told: dict[str, str] | None = None) -> Path:
         log = self._home / f"{name}.log"
@@ -263,6 +295,13 @@ def print_report(outputs: dict[str, Any]) -> None:
     line("clean-up", f"{done}, {removed.get('deleted_bytes', 0):,} bytes freed")
     for file in removed.get("deleted", []):
         line("", f"{file['path']:<20} {file['size_bytes']:>8,} bytes, {file['age_days']:.0f} days old")
+
+
+def source_lines(path: Path) -> list[str]:
+    """What a workflow does, in its own words: its class, without what stands above it."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith("@workflow.defn"))
+    return lines[begin:]
 
 
 def bar(text: str) -> None:
