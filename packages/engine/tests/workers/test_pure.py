@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 from headway.core.events import Call, Message
 from headway.ports import Delivery, Result
-from headway.workers.answer import CONTROL_KEYS, Place, is_transient, redacted, result_of, structured
+from headway.workers.answer import (
+    CONTROL_KEYS,
+    NESTING_MAX,
+    Place,
+    is_transient,
+    redacted,
+    result_of,
+    structured,
+)
 from headway.workers.capture import Capture
 from headway.workers.command import command_line
 from headway.workers.environment import environment, facts, inherited, is_secret, passed, secrets_of
@@ -178,7 +186,7 @@ def test_later_rows_win_and_credentials_stay(
     )
     for name in env.keys() - own.keys() - passed(asked, server).keys():
         assert not is_secret(name) and name not in ("SHELL", "Y") and not name.startswith("MIRASTACK_")
-    assert not any(name.startswith("MIRASTACK_") for name in passed(asked, server))
+    assert not any(name.startswith(("MIRASTACK_", "MN_GRPC_AUTH_TOKEN")) for name in passed(asked, server))
 
 
 @given(st.lists(st.text(min_size=6), max_size=4), st.text())
@@ -263,6 +271,35 @@ def test_any_answer_is_taken_or_refused_in_words(answer: dict[str, Any]) -> None
     assert not (result.done and result.answer)
     given = answer.get("complete_step")
     assert bool(result.done) == (given is not None and given is not False)
+
+
+@pytest.mark.parametrize(
+    "kind", ["job_completed", "job_failed", "approval_decided", "service_agent_completed"]
+)
+def test_a_worker_does_not_speak_for_the_runtime(kind: str) -> None:
+    events = [{"type": kind, "payload": {"by": "admin"}}, {"type": "mine", "payload": {}}]
+
+    result = told(errand(Message("m", "t")), json.dumps({"events": events}))
+
+    kinds = [name for name, _ in result.notes]
+    assert kinds == ["sandbox_job_completed", "worker_event_refused", "mine"]
+    assert result.notes[1][1] == {"type": kind}
+
+
+@pytest.mark.parametrize("key", ["complete_run", "next_state", "emit_messages"])
+def test_an_answer_that_nobody_could_walk_is_refused(key: str) -> None:
+    deep: Any = 0
+    for _ in range(NESTING_MAX):
+        deep = [deep]
+    answer = {key: [{"type": "t", "body": deep}] if key == "emit_messages" else deep}
+
+    result = told(errand(Message("m", "t")), json.dumps(answer))
+
+    assert result.error is not None and "nested more than 100 levels" in result.error[1]
+    flat = {key: [{"type": "t", "body": [[]] * 500}] if key == "emit_messages" else [[]] * 500}
+    assert told(errand(Message("m", "t")), json.dumps(flat)).error is None
+    data = told(errand(Message("m", "t")), json.dumps({"outputs": deep}))
+    assert data.error is None, "what is no answer is data"
 
 
 def test_a_step_result_of_the_sdk_is_the_payload() -> None:

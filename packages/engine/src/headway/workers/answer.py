@@ -28,6 +28,8 @@ LOGS_MAX = 200
 LINE_CHARS_MAX = 2_000
 EMISSIONS_MAX = 10_000
 NOTES_MAX = 10_000
+NESTING_MAX = 100
+"""Levels of objects and arrays in an answer: whoever stores or shows it must be able to walk it."""
 
 TRANSIENT = (
     "h2 protocol error",
@@ -49,6 +51,41 @@ TRANSIENT = (
 RUN_COMPLETION = ("complete_run", "complete_job", "complete_job?")
 """The names of one key: the contract's, and those of older workers (decision D-b11)."""
 CONTROL_KEYS = frozenset({"emit_messages", "events", "next_state", "complete_step", *RUN_COMPLETION})
+
+OF_THE_RUNTIME = frozenset(
+    {
+        "job_pending",
+        "job_validated",
+        "job_scheduled",
+        "job_running",
+        "job_pausing",
+        "job_paused",
+        "job_resumed",
+        "job_completed",
+        "job_failed",
+        "job_cancelled",
+        "job_recovery_started",
+        "job_recovered",
+        "approval_requested",
+        "approval_decided",
+        "service_agent_completed",
+        "service_registered",
+        "workflow_step_triggered",
+        "workflow_step_blocked",
+        "workflow_step_attempt_started",
+        "workflow_step_attempt_retry_scheduled",
+        "workflow_step_attempt_timed_out",
+        "workflow_branch_selected",
+        "workflow_step_scattered",
+        "workflow_step_scatter_rejected",
+        "workflow_graph_patch_applied",
+        "workflow_graph_patch_rejected",
+        "workflow_completion_deferred",
+        "workflow_completion_resumed",
+    }
+)
+"""Events that only the runtime tells: from a worker, they would be believed."""
+NOT_TOLD = "worker_event_refused"
 
 CLASSES = frozenset({"event", "command", "control", "stream"})
 META_TEXTS = ("correlation_id", "causation_id", "content_type", "content_encoding")
@@ -99,7 +136,7 @@ def redacted(text: str, secrets: Sequence[str]) -> str:
 
 def structured(stdout: bytes) -> tuple[dict[str, Json] | None, Json]:
     """(the answer, the value): the answer is None unless all of stdout is one JSON object with a control
-    key; the value is that of any JSON, else None."""
+    key; the value is that of any JSON object, else None.  Raises: BadAnswer when it is nested too deeply."""
     text = stdout.strip()
     if not text.startswith(b"{"):
         return None, None
@@ -107,7 +144,27 @@ def structured(stdout: bytes) -> tuple[dict[str, Json] | None, Json]:
         value = _decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None, None
-    return (value, value) if not CONTROL_KEYS.isdisjoint(value) else (None, value)
+    deep = text.count(b"[") + text.count(b"{") > NESTING_MAX and is_deeper(value, NESTING_MAX)
+    if CONTROL_KEYS.isdisjoint(value):
+        return None, (None if deep else value)
+    if deep:
+        raise BadAnswer(f"the worker's answer is nested more than {NESTING_MAX} levels deep")
+    return value, value
+
+
+def is_deeper(value: Json, levels: int) -> bool:
+    """Whether objects and arrays lie more than so many levels within each other."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            part
+            for one in layer
+            if isinstance(one, dict | list)
+            for part in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not layer:
+            return False
+    return any(isinstance(one, dict | list) for one in layer)
 
 
 # Results ------------------------------------------------------------------------------------------
@@ -231,7 +288,8 @@ def _events(answer: Mapping[str, Json]) -> list[tuple[str, Json]]:
         if isinstance(item, dict) and isinstance(item.get("type"), str) and item["type"]:
             payload = item.get("payload", {})
             if isinstance(payload, dict):
-                found.append((item["type"], payload))
+                own = item["type"] in OF_THE_RUNTIME
+                found.append((NOT_TOLD, {"type": item["type"]}) if own else (item["type"], payload))
     if len(found) > NOTES_MAX:
         raise BadAnswer(f"events has {len(found)} items; at most {NOTES_MAX} are taken")
     return found

@@ -16,8 +16,10 @@ from headway.workers.errand import BODY_FILE, CONTEXT_FILE, INPUT_FILE, MESSAGE_
 INHERITED = ("PATH", "HOME", "LANG", "LANGUAGE", "TMPDIR", "PYTHONPATH")
 INHERITED_PREFIXES = ("LC_", "MN_")
 SECRET_PARTS = ("TOKEN", "SECRET", "KEY", "COOKIE", "PASSWORD")
-OWN_PREFIXES = ("MIRASTACK_", "HEADWAY_")
-"""The engine's own settings, which hold its credentials: no bundle gets them, not even by `pass_env`."""
+OWN_PREFIXES = ("MIRASTACK_", "HEADWAY_", "MN_GRPC_AUTH_TOKEN", "MN_GRPC_ADMIN_TOKEN")
+"""The engine's own settings, which hold its credentials: no bundle gets them, not even by `pass_env`.
+
+With the tokens of the runtime API a worker could do what people may do with it."""
 
 SECRET_CHARS_MIN = 6
 
