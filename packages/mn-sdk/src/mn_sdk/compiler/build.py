@@ -271,12 +271,13 @@ def _check_manifest(
 ) -> None:
     """Note what the runtime would refuse, at the decorators that say it."""
     lines = [call.agent.line for call in program.calls.values()]
-    for finding in findings(manifest):
-        if finding.severity != "error":
-            continue
-        parts = finding.pointer.split("/")
-        about_node = len(parts) > 2 and parts[1] == "nodes" and parts[2].isdecimal()
-        mistakes.note(finding.message, lines[int(parts[2])] if about_node else node, finding.help)
+    errors = [(one, one.pointer.split("/")[1:]) for one in findings(manifest) if one.severity == "error"]
+    ids_are_sound = not any(parts[2:] == ["node_id"] for _, parts in errors)
+    for finding, parts in errors:
+        if parts[:1] == ["nodes"] and len(parts) > 1 and parts[1].isdecimal():
+            mistakes.note(finding.message, lines[int(parts[1])], finding.help)
+        elif ids_are_sound:  # Else what names the nodes is wrong only because their ids are.
+            mistakes.note(finding.message, node, finding.help)
 
 
 def _encoded(manifest: Mapping[str, Json]) -> bytes:

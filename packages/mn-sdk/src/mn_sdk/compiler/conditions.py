@@ -42,29 +42,38 @@ class Condition:
         self.inputs: frozenset[str] = frozenset().union(*(part.inputs for part in parts))
         if about is not None:
             self.needs, self.inputs = about.needs, about.inputs
-        if self.tests > TESTS_MAX or self.depth > DEPTH_MAX:
-            limit = f"{TESTS_MAX} tests" if self.tests > TESTS_MAX else f"{DEPTH_MAX} levels"
-            hint = (
-                "those of the branches around it count as well; let an agent decide, and ask for its result"
-            )
-            raise Refused(f"the condition of this branch has more than {limit}", hint)
+        if self.tests > TESTS_MAX:
+            raise _too_many(f"{TESTS_MAX} tests")
+        if self.depth > DEPTH_MAX:
+            raise _too_many(f"{DEPTH_MAX} levels")
 
 
-def every(parts: Sequence[Condition | None]) -> Condition | None:
-    """All of them hold; None, which always holds, adds nothing."""
-    return _joined("all", [part for part in parts if part is not None])
+UNKNOWN = Condition({"path": ["calls", ""], "op": "truthy"})
+"""Stands for what a mistake, noted already, has kept from being a condition."""
 
 
-def some(parts: Sequence[Condition | None]) -> Condition | None:
-    """One of them holds."""
-    return None if None in parts else _joined("any", [part for part in parts if part is not None])
+def every(parts: Sequence[Condition]) -> Condition:
+    """All of them hold; there is at least one."""
+    return _joined("all", parts)
 
 
-def _joined(word: str, parts: list[Condition]) -> Condition | None:
+def some(parts: Sequence[Condition]) -> Condition:
+    """One of them holds; there is at least one."""
+    return _joined("any", parts)
+
+
+def _joined(word: str, parts: Sequence[Condition]) -> Condition:
+    if len(parts) == 1:
+        return parts[0]
+    if len(parts) > TESTS_MAX:
+        raise _too_many(f"{TESTS_MAX} tests")
     flat = [inner for part in parts for inner in (part.parts if word in part.tree else [part])]
-    if len(flat) < 2:
-        return flat[0] if flat else None
     return Condition({word: [part.tree for part in flat]}, flat)
+
+
+def _too_many(limit: str) -> Refused:
+    hint = "those of the branches around it count as well; let an agent decide, and ask for its result"
+    return Refused(f"the condition of this branch has more than {limit}", hint)
 
 
 def negated(condition: Condition) -> Condition:
@@ -99,9 +108,7 @@ def condition(node: ast.expr, value_of: Callable[[ast.expr], Value]) -> Conditio
     match node:
         case ast.BoolOp(op=op, values=parts):
             conditions = [condition(part, value_of) for part in parts]
-            joined = every(conditions) if isinstance(op, ast.And) else some(conditions)
-            assert joined is not None
-            return joined
+            return every(conditions) if isinstance(op, ast.And) else some(conditions)
         case ast.UnaryOp(op=ast.Not(), operand=operand):
             return negated(condition(operand, value_of))
         case ast.Compare():
@@ -161,20 +168,17 @@ def _test(node: ast.expr, value: Value, operator: str, against: Json = None) -> 
 def _test_of_choice(
     node: ast.expr, value: Value, branches: list[Json], operator: str, against: Json
 ) -> Condition:
-    cases: list[Condition | None] = []
-    earlier: list[Condition | None] = []
+    cases: list[Condition] = []
+    earlier: list[Condition] = []
     for branch in branches:
         chosen = Value(branch["then"], needs=value.needs, inputs=value.inputs)
         if chosen.is_literal:
             hint = "one of its values is a literal; ask before the branches join, or let an agent decide"
             raise Refused(f"unsupported condition: {shown(node)}", hint)
-        holds = _of_tree(branch["if"], value) if "if" in branch else None
-        cases.append(every([*earlier, holds, _test(node, chosen, operator, against)]))
-        if holds is not None:
-            earlier.append(negated(holds))
-    joined = some(cases)
-    assert joined is not None
-    return joined
+        holds = [_of_tree(branch["if"], value)] if "if" in branch else []
+        cases.append(every([*earlier, *holds, _test(node, chosen, operator, against)]))
+        earlier += [negated(one) for one in holds]
+    return some(cases)
 
 
 def _of_tree(tree: dict[str, Json], about: Value) -> Condition:

@@ -49,8 +49,8 @@ class Expressions:
             self._mistakes.note(problem.message, node, problem.hint)
             return values.UNKNOWN
 
-    def condition(self, node: ast.expr, names: Names) -> conditions.Condition | None:
-        """What an `if` asks; a mistake in it is noted, and None stands for it."""
+    def condition(self, node: ast.expr, names: Names) -> conditions.Condition:
+        """What an `if` asks; a mistake in it is noted."""
         try:
             return conditions.condition(node, lambda operand: self.value(operand, names, asking=True))
         except (Refused, Unusable) as problem:
@@ -60,7 +60,7 @@ class Expressions:
             hint = conditions.ACCEPTED if message.startswith("unsupported argument") else problem.hint
             message = message.replace("unsupported argument expression", "unsupported condition", 1)
             self._mistakes.note(message, node, hint)
-            return None
+            return conditions.UNKNOWN
 
     def value(self, node: ast.expr, names: Names, *, asking: bool = False) -> Value:
         """The value of an expression.  asking: in a condition, where a missing key is null.
@@ -142,16 +142,7 @@ class Expressions:
                 f"unsupported argument expression: {shown(node)}", "get() has no default but None here"
             )
         value = self.value(of, names, asking=asking)
-        if "either" in value.tree:
-            hint = (
-                "what it is taken from was chosen by an `if`; take it in each branch, or let an agent do it"
-            )
-            raise Refused(f"unsupported argument expression: {shown(node)}", hint)
-        found = values.at(value, self._key(key))
-        if asking or found.is_literal:
-            return found
-        there = conditions.exists(found)
-        return conditions.choice([(there, found), (None, values.literal(None))])
+        return values.at(value, self._key(key)) if asking else _optional(value, self._key(key))
 
     def _input(self, found: Input) -> Value:
         if found.name in self.inputs and self.inputs[found.name] != found.default:
@@ -159,6 +150,23 @@ class Expressions:
             raise Refused(f"input {found.name!r} has two defaults, {one!r} and {other!r}", "declare it once")
         self.inputs[found.name] = found.default
         return values.given(found.name)
+
+
+def _optional(value: Value, key: str | int) -> Value:
+    """What stands at `key`, or null where nothing does.  Raises: Refused for what has no keys."""
+    match value.tree:
+        case {"either": list(choices)}:
+            parts = [
+                {**choice, "then": _optional(value.part(choice["then"]), key).tree} for choice in choices
+            ]
+            return value.part({"either": parts})
+        case {"literal": dict(known)} | {"map": dict(known)}:
+            return values.at(value, key) if key in known else values.literal(None)
+        case {"literal": _} | {"list": _}:
+            raise Refused(f"there is no {key!r} in this value", "get() looks into a map")
+        case _:
+            found = values.at(value, key)
+            return conditions.choice([(conditions.exists(found), found), (None, values.literal(None))])
 
 
 def _hint(node: ast.expr) -> str:

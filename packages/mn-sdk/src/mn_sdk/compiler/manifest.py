@@ -165,6 +165,8 @@ def _supply(
         if name in manifest["entrypoints"] and "dataflow" not in manifest:
             manifest["initial_inputs"][name] = bodies if isinstance(bodies, list) else [bodies]
             continue
+        if mistakes:
+            return  # An argument that is a mistake may be where the input stands.
         known = [*program.inputs, *(() if "dataflow" in manifest else manifest["entrypoints"])]
         hint = f"this workflow takes {', '.join(known)}" if known else "this workflow takes none"
         mistakes.note(f"initial input {name!r} is not an input of this workflow", line, hint)

@@ -186,7 +186,10 @@ class NodeMaker:
         config = {name: options[name] for name in AS_THEY_ARE if name in options}
         config |= self._retries(id, options, line)
         if "uses_action" in options:
-            config["uses_action"] = options["uses_action"]
+            action = config["uses_action"] = options["uses_action"]
+            if not isinstance(action, str) or not all(action.rpartition(".")[::2]):
+                message = f"option 'uses_action' of agent {id!r} must be text, found {action!r}"
+                self._mistakes.note(message, line, 'write uses_action="plugin.action"')
             for name in OF_PROCESSES:
                 if name in options:
                     message = f"agent {id!r} uses an action: option {name!r} says nothing about it"

@@ -103,14 +103,16 @@ class Program:
 class _Scope:
     """A block of statements while it is read.
 
-    within: the condition of the branch it is in.  ended: whether a return has been met.
+    within: what holds in the branch that it is, all of it.  start: how much of that does so from its first
+    line; the rest follows from returns within it.  ended: whether it returns in any case.
     """
 
-    __slots__ = ("ended", "is_branch", "names", "within")
+    __slots__ = ("ended", "is_branch", "names", "start", "within")
 
-    def __init__(self, names: Names, within: Condition | None, *, is_branch: bool) -> None:
+    def __init__(self, names: Names, within: list[Condition], *, is_branch: bool) -> None:
         self.names: dict[str, Value | Unassigned] = dict(names)
         self.within = within
+        self.start = len(within)
         self.is_branch = is_branch
         self.ended = False
 
@@ -133,7 +135,7 @@ class Reader:
             return Program({}, values.UNKNOWN, {}, run.lineno)
         self._self = [*run.args.posonlyargs, *run.args.args][0].arg
         body = run.body[1:] if ast.get_docstring(run, clean=False) is not None else run.body
-        top = _Scope({}, None, is_branch=False)
+        top = _Scope({}, [], is_branch=False)
         self._block(body, top)
         if not top.ended:
             hint = "end every branch with return" if self._returns else "write return self.agents.method(...)"
@@ -163,7 +165,7 @@ class Reader:
                 case ast.Assign(targets=targets):
                     hint = "write name = self.agents.method(...), and take results apart where they are used"
                     self._mistakes.note("agent call assignments must use one local variable", statement, hint)
-                    self._define(targets, scope)
+                    self._define(targets, statement.value, scope)
                 case ast.Return(value=value):
                     self._returned(value, statement, scope)
                 case ast.If():
@@ -176,8 +178,10 @@ class Reader:
                     )
                     self._mistakes.note(STATEMENTS, statement, hint)
 
-    def _define(self, targets: list[ast.expr], scope: _Scope) -> None:
-        """Names of an assignment that is a mistake: their use is not another one."""
+    def _define(self, targets: list[ast.expr], value: ast.expr, scope: _Scope) -> None:
+        """Read an assignment that is a mistake for more of them; to use its names is none."""
+        if isinstance(value, ast.Call):
+            self._call(value, scope.names, scope)
         for target in targets:
             for node in ast.walk(target):
                 if isinstance(node, ast.Name):
@@ -187,7 +191,7 @@ class Reader:
         if isinstance(node, ast.ListComp):
             return self._scatter(node, scope)
         if isinstance(node, ast.Call) and not self._is_value(node):
-            return self._call(node, scope.names, scope.within)
+            return self._call(node, scope.names, scope)
         if scope.is_branch:
             return self._expressions.argument(node, scope.names)
         self._mistakes.note(CALLS, node, "a value needs no name here: write it where it is used")
@@ -198,7 +202,7 @@ class Reader:
         if isinstance(node, ast.ListComp):
             value = self._scatter(node, scope)
         elif isinstance(node, ast.Call) and not self._is_value(node):
-            value = self._call(node, scope.names, scope.within)
+            value = self._call(node, scope.names, scope)
         elif node is None or isinstance(node, ast.Constant):
             self._mistakes.note(CALLS, statement, "return a call, a result, or a list or map of results")
             value = values.UNKNOWN
@@ -207,7 +211,7 @@ class Reader:
             value = self._expressions.argument(node, scope.names)
             if not value.needs and len(self._mistakes) == before:
                 self._mistakes.note(CALLS, statement, "return a call, a result, or a list or map of results")
-        self._returns.append((scope.within, value))
+        self._returns.append((self._within(scope, statement), value))
 
     def _is_value(self, node: ast.Call) -> bool:
         """Whether a call is none of an agent but a value: ``result.get("key")``."""
@@ -229,37 +233,44 @@ class Reader:
             self._mistakes.note(refused.message, place, refused.hint)
             return default
 
+    def _within(self, scope: _Scope, place: Place) -> Condition | None:
+        """The condition of a call or a return in a block; None for always."""
+        return self._kept(place, None, conditions.every, scope.within) if scope.within else None
+
     # Branches -------------------------------------------------------------------------------------
 
     def _branches(self, statement: ast.If, scope: _Scope) -> None:
-        returned = len(self._returns)
         arms: list[tuple[Condition | None, _Scope]] = []
-        others: list[Condition | None] = [scope.within]
+        others: list[Condition] = []
         node: ast.If | None = statement
         rest: list[ast.stmt] = []
         while node is not None:
             test = self._expressions.condition(node.test, scope.names)
-            arms.append((test, self._arm(node.body, scope, [*others, test], node)))
-            if test is not None:
-                others.append(self._kept(node, test, conditions.negated, test))
+            arms.append((test, self._arm(node.body, scope, [*others, test])))
+            others.append(self._kept(node, test, conditions.negated, test))
             rest = node.orelse
             node = rest[0] if len(rest) == 1 and isinstance(rest[0], ast.If) else None
-        arms.append((None, self._arm(rest, scope, others, statement)))
+        arms.append((None, self._arm(rest, scope, others)))
         going_on = [(test, arm) for test, arm in arms if not arm.ended]
         if not going_on:
             scope.ended = True
             return
-        if len(self._returns) > returned:
-            scope.within = self._kept(statement, None, conditions.some, [arm.within for _, arm in going_on])
+        scope.within = scope.within + self._after([arm for _, arm in arms], len(scope.within), statement)
         scope.names = self._joined(going_on, statement)
 
-    def _arm(
-        self, body: Sequence[ast.stmt], scope: _Scope, tests: list[Condition | None], place: ast.If
-    ) -> _Scope:
-        within = self._kept(place, None, conditions.every, tests)
-        arm = _Scope(scope.names, within, is_branch=True)
+    def _arm(self, body: Sequence[ast.stmt], scope: _Scope, tests: list[Condition]) -> _Scope:
+        arm = _Scope(scope.names, scope.within + tests, is_branch=True)
         self._block(body, arm)
         return arm
+
+    def _after(self, arms: list[_Scope], outside: int, place: ast.If) -> list[Condition]:
+        """What holds after branches, some of which return; `outside`: how much of it held before them."""
+        ended = [arm for arm in arms if arm.ended]
+        if all(len(arm.within) == arm.start for arm in arms):
+            if not ended:
+                return []
+            return self._kept(place, [], lambda: [conditions.negated(_one_of(ended, outside))])
+        return self._kept(place, [], lambda: [_one_of([arm for arm in arms if not arm.ended], outside)])
 
     def _joined(
         self, arms: list[tuple[Condition | None, _Scope]], statement: ast.If
@@ -296,11 +307,9 @@ class Reader:
         what = each.tree.get("literal", [])
         if "map" in each.tree or not isinstance(what, list):
             self._mistakes.note(f"unsupported scatter: {shown(items)} is not a list", items, hint)
-        return self._call(call, {**scope.names, name: values.ITEM}, scope.within, each=each)
+        return self._call(call, {**scope.names, name: values.ITEM}, scope, each=each)
 
-    def _call(
-        self, node: ast.Call, names: Names, within: Condition | None, *, each: Value | None = None
-    ) -> Value:
+    def _call(self, node: ast.Call, names: Names, scope: _Scope, *, each: Value | None = None) -> Value:
         agent = self._agent(node)
         args: list[Value] = []
         kwargs: dict[str, Value] = {}
@@ -327,7 +336,8 @@ class Reader:
             check_arguments(self._mistakes, agent, args, kwargs, node)
         if agent.uses_action:
             self._check_parameters(agent, args, kwargs, node)
-        self._calls[agent.id] = Call(agent, args, kwargs, each=each, condition=within, line=node.lineno)
+        condition = self._within(scope, node)
+        self._calls[agent.id] = Call(agent, args, kwargs, each=each, condition=condition, line=node.lineno)
         return values.result(agent.id)
 
     def _check_parameters(
@@ -353,6 +363,11 @@ class Reader:
         hint = f"agents are called as {self._self}.agents.{method}(...)"
         self._mistakes.note(f"could not uniquely resolve decorated agent {method!r}", node, hint)
         return None
+
+
+def _one_of(arms: list[_Scope], outside: int) -> Condition:
+    """One of the branches is taken, and goes on."""
+    return conditions.some([conditions.every(arm.within[outside:]) for arm in arms])
 
 
 def _is_call(statement: ast.stmt) -> bool:

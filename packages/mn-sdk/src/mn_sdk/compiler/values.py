@@ -55,10 +55,10 @@ class Value:
         """Whether it depends on nothing."""
         return "literal" in self.tree
 
-    @property
-    def is_item(self) -> bool:
-        """Whether it is, or is in, the item of a scatter."""
-        return "item" in self.tree
+    def part(self, tree: Json) -> Value:
+        """Something within it, or made of that."""
+        # May name more than the part needs: an edge too many orders a program, and never changes it.
+        return Value(tree, needs=self.needs, inputs=self.inputs, terms=self.terms)
 
 
 def literal(value: Json) -> Value:
@@ -113,24 +113,19 @@ def at(value: Value, key: str | int) -> Value:
         case {"literal": found}:
             return literal(_item(found, key))
         case {"list": list(items)} if isinstance(key, int):
-            return _part(value, _item(items, key))
+            return value.part(_item(items, key))
         case {"map": dict(items)}:
-            return _part(value, _item(items, key))
+            return value.part(_item(items, key))
         case {"list": _}:
             raise Refused(f"a list has no {key!r}", "indexes of a list are whole numbers")
         case {"either": list(choices)}:
-            parts = [{**choice, "then": at(_part(value, choice["then"]), key).tree} for choice in choices]
-            return _part(value, {"either": parts})
+            parts = [{**choice, "then": at(value.part(choice["then"]), key).tree} for choice in choices]
+            return value.part({"either": parts})
         case tree:
             path = [*tree.get("path", ()), key]
             if len(path) > PATH_PARTS_MAX:
                 raise Refused(f"more than {PATH_PARTS_MAX} keys after one name", "let an agent take it apart")
-            return _part(value, {**tree, "path": path})
-
-
-def _part(value: Value, tree: Json) -> Value:
-    # May name more than the part needs: an edge too many orders, and never breaks, a program.
-    return Value(tree, needs=value.needs, inputs=value.inputs, terms=value.terms)
+            return value.part({**tree, "path": path})
 
 
 def _item(found: Json, key: str | int) -> Json:
