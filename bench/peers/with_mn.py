@@ -1,4 +1,4 @@
-"""The program `mn` beside the interpreter that runs this: how long `mn --help` takes, start of Python included.
+"""The program `mn` beside the interpreter that runs this: how long `mn --help` takes, with Python's start.
 
 In Headway's environment that is its own, in the peer's the published one.
 """

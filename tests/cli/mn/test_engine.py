@@ -127,6 +127,15 @@ def test_logs_and_events_of_a_run_are_read_again_also_without_the_engine(
     assert "this is what was recorded" in alone.err
 
 
+def test_a_run_goes_on_when_it_cannot_be_recorded(author: Author, greeting: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+
+    done = author.run("blueprint", "run", str(greeting), "--runs-root", str(tmp_path / "file"))
+
+    assert "the run is not recorded: " in done.err
+    assert "HELLO YOU" in done.out
+
+
 def test_a_run_that_fails_says_why_and_exits_with_6(room: Jobs, author: Author, tmp_path: Path) -> None:
     nodes = [room.executor("a", fail_before=9, last_words="the disk is full")]
     path = saved(tmp_path / "b", messages(nodes, policies={"restart": {"attempts": 0}}))

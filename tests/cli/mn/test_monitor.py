@@ -63,6 +63,13 @@ def test_without_a_terminal_there_is_a_line_for_what_matters(play: Playing, auth
     assert any("message_queued" in line for line in whole)
 
 
+def test_a_line_names_the_command_that_gives_an_approval(play: Playing, author: Author) -> None:
+    asked = event("approval_requested", 5, agent="clean", approval_id="apr-j-1", action="host.clean")
+    play.job("j", job("j", status="completed"), asked, event("job_completed", 9))
+
+    assert "→ miractl approval approve apr-j-1\n" in author.run("job", "monitor", "j").out
+
+
 def test_lines_say_when_queues_change(play: Playing, author: Author) -> None:
     play.job("j", graph(), event("job_running"))
     watching = author.start("job", "monitor", "j")

@@ -169,6 +169,9 @@ def _lines(app: Mn, scene: Scene, found: dict[str, Any], *, everything: bool) ->
                     looks.take(event)
                     if everything or story.matters(event):
                         click.echo(story.line(event, scene.submitted_ms, room=room))
+                    if event.get("type") == "approval_requested":
+                        approval = clean(str(story.facts(event).get("approval_id")))
+                        click.echo(f"{'':>7}  {'':<{room}}  → miractl approval approve {approval}")
                 case Away(why):
                     scene.notice = why
                     if why:

@@ -52,8 +52,9 @@ def started(
         "status": "pending",
     }
     run_id = run_id or job_id
-    record = RunRecord.new(root, run_id, facts)
-    begun = {"run_id": run_id, "job_id": job_id, "status": "pending", "record": str(record.folder)}
+    record = _recorded(root, run_id, facts)
+    begun = {"run_id": run_id, "job_id": job_id, "status": "pending"}
+    begun |= {"record": str(record.folder)} if record else {}
     text = f"Blueprint '{clean(path.name)}' runs.  Run ID: {clean(run_id)}"
     text += "" if run_id == job_id else f"  Job ID: {clean(job_id)}"
     if not follow:
@@ -63,7 +64,17 @@ def started(
     try:
         _followed(app, job_id, begun)
     finally:
-        fetched(app, record)
+        if record is not None:
+            fetched(app, record)
+
+
+def _recorded(root: Path, run_id: str, facts: Mapping[str, Any]) -> RunRecord | None:
+    """The record of a run; None when there is no room for one: the job has begun, and goes on without."""
+    try:
+        return RunRecord.new(root, run_id, facts)
+    except OSError as error:
+        click.echo(f"the run is not recorded: {error.filename or root}: {error.strerror}", err=True)
+        return None
 
 
 def _followed(app: Mn, job_id: str, begun: Mapping[str, Any]) -> None:
