@@ -290,6 +290,7 @@ class Result:
     """What an attempt came to.  `error` is (code, message, retryable), None on success.
 
     The rest is for message-driven steps; see `core.commands.Report`.
+    bounded: whether its link has seen to it that it is not too large.
     """
 
     id: str
@@ -302,6 +303,7 @@ class Result:
     done: tuple[Json, ...] = ()
     answer: tuple[Json, ...] = ()
     duration_ms: int = 0
+    bounded: bool = False
 
 
 class Link(Protocol):

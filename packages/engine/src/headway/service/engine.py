@@ -627,7 +627,7 @@ def child_result(run: Run) -> Result:
 
 def _report_command(result: Result, place: tuple[str, str, int, int]) -> c.Report:
     failure = Failure(*result.error) if result.error else None
-    small = failure is not None or result.output is None or result.output is True
+    small = failure is not None or result.bounded or result.output is None or result.output is True
     size = 0 if small else len(msgspec.json.encode(result.output))
     if size > OUTPUT_BYTES_MAX:
         text = f"the result has {size} bytes, at most {OUTPUT_BYTES_MAX} are kept"

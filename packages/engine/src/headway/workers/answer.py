@@ -219,7 +219,8 @@ def _success(errand: Errand, ended: Ended, place: Place, stdout: str, stderr: st
     logs = logs_of(stderr, place.secrets, ended) if stderr or any(ended.cut) else ()
     if errand.is_call:
         assert answer is not None
-        return Result(errand.id, _value(answer), None, logs, duration_ms=ended.duration_ms)
+        value = _value(answer)
+        return Result(errand.id, value, None, logs, duration_ms=ended.duration_ms, bounded=True)
     notes = [("sandbox_job_completed", _completed_note(errand, ended, place))]
     emits: list[Emission] = []
     done: tuple[Json, ...] = ()
@@ -242,7 +243,17 @@ def _success(errand: Errand, ended: Ended, place: Place, stdout: str, stderr: st
             # What our own worker says is the result of the last agent, be it null or true.
             finished = tuple(given) if place.known else _completion(next(iter(given), None), output)
     return Result(
-        errand.id, output, None, logs, tuple(emits), tuple(notes), state, done, finished, ended.duration_ms
+        errand.id,
+        output,
+        None,
+        logs,
+        tuple(emits),
+        tuple(notes),
+        state,
+        done,
+        finished,
+        ended.duration_ms,
+        bounded=True,  # By the output limit of its node.
     )
 
 

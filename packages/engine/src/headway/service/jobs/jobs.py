@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from typing import Any, Protocol
@@ -42,6 +43,7 @@ LIST_DEFAULT = 100
 RECENT_EVENTS = 50
 STORY_EVENTS_MAX = 5_000
 LINES_PER_READ = 500
+LAST_EVENTS_MAX = 100_000
 JOBS_SCANNED_MAX = 10_000
 TEXT_BYTES_MAX = 8_192
 ENDED = ("succeeded", "failed", "cancelled", "timed_out")
@@ -122,9 +124,9 @@ class Jobs:
         check_supported(manifest)
         check_payloads(payloads)
         digest = await self._bundles.keep(manifest_json, payloads)
-        await self._name(manifest.graph_id, digest)
         job_id = job_id or self._new_id(manifest.graph_id)
         await self.start(digest, manifest, job_id=job_id, metadata=metadata)
+        await self._name(manifest.graph_id, digest)  # What was refused is nothing that runbooks should run.
         return job_id
 
     async def start(
@@ -394,39 +396,33 @@ class Jobs:
             return
         _, manifest = await self._manifest(run.plan)
         with self._watch.on(job_id) as changed:
-            story, seq = await self._story(run, manifest), -1
-            stored, seq = await self._told(story, job_id, seq)
+            reader = _Reader(self._engine, await self._story(run, manifest), job_id)
             over = False
-            for event in stored[-limit:] if limit > 0 else stored:
-                yield event
-                over = event["type"] in TERMINAL
-            while follow and not over and not self._watch.closed:
-                await changed_within(changed, timeout_ms=IDLE_MS)
-                fresh, seq = await self._told(story, job_id, seq)
-                for event in fresh:
+            if limit > 0:
+                last: deque[Record] = deque(maxlen=min(limit, LAST_EVENTS_MAX))
+                async for event in reader.more():
+                    last.append(event)
+                for event in last:
                     yield event
                     over = event["type"] in TERMINAL
+            while not over:
+                async for event in reader.more():
+                    yield event
+                    over = event["type"] in TERMINAL
+                if over or not follow or self._watch.closed:
+                    return
+                await changed_within(changed, timeout_ms=IDLE_MS)
 
     async def _story(self, run: Run, manifest: Manifest) -> Story:
         """A story from the beginning: with the plan as it was stored, before the run changed it."""
         plan = await self._engine.plan(run.plan_digest) if run.grafted else run.plan
         return Story(plan, node=self._node, pressure=_pressure(manifest))
 
-    async def _told(self, story: Story, job_id: str, seq: int) -> tuple[Told, int]:
-        told: Told = []
-        while True:
-            lines = await self._engine.store.lines(job_id, after_seq=seq, limit=LINES_PER_READ)
-            for line in lines:
-                told += story.tell(decode_events(line.events), at_ms=line.at_ms)
-                seq = line.seq
-            if len(lines) < LINES_PER_READ:
-                return told, seq
-
     async def _recent(self, run: Run, manifest: Manifest) -> Told:
         """The job's latest events; all of them unless its history is long."""
         if run.length <= STORY_EVENTS_MAX:
-            told, _ = await self._told(await self._story(run, manifest), run.id, -1)
-            return told
+            reader = _Reader(self._engine, await self._story(run, manifest), run.id)
+            return [event async for event in reader.more()]
         plan = await self._engine.plan(run.plan_digest)
         history = (await self._engine.store.load([run.id]))[0]
         start = fold(plan, history.snapshot, [])
@@ -448,6 +444,27 @@ class Jobs:
             return
         for hook in self.on_end:
             await _called(hook, run.id, manifest)
+
+
+class _Reader:
+    """Tells the story of a job from the journal as far as it goes, and later what has come since.
+
+    Whoever reads slowly holds one page of it, however long the story is.
+    """
+
+    def __init__(self, engine: Engine, story: Story, job_id: str) -> None:
+        self._engine, self._story, self._job_id, self._seq = engine, story, job_id, -1
+
+    async def more(self) -> AsyncGenerator[Record, None]:
+        """What was not told yet."""
+        while True:
+            lines = await self._engine.store.lines(self._job_id, after_seq=self._seq, limit=LINES_PER_READ)
+            for line in lines:
+                self._seq = line.seq
+                for event in self._story.tell(decode_events(line.events), at_ms=line.at_ms):
+                    yield event
+            if len(lines) < LINES_PER_READ:
+                return
 
 
 REQUESTER = "mirrorneuron"
