@@ -141,19 +141,18 @@ def check_arguments(
         if not known and decorator.lineno != agent.line:
             return  # It may take other arguments than its text says.
     takes = _Parameters(agent.syntax)
-    hint = f"it takes ({ast.unparse(agent.syntax.args)})"
+    found: list[str] = []
     if len(args) > len(takes.positional) and not takes.takes_any:
-        mistakes.note(
-            f"{agent.method}() takes {len(takes.positional)} positional arguments, found {len(args)}",
-            place,
-            hint,
-        )
-    given = {*takes.positional[: len(args)], *kwargs}
-    for name in takes.required:
-        if name not in given:
-            mistakes.note(f"{agent.method}() misses the argument {name!r}", place, hint)
+        found.append(f"takes {len(takes.positional)} positional arguments, found {len(args)}")
+    by_position = takes.positional[: len(args)]
+    found += [
+        f"misses the argument {name!r}" for name in takes.required if name not in {*by_position, *kwargs}
+    ]
     for name in kwargs:
-        if name in takes.positional[: len(args)]:
-            mistakes.note(f"{agent.method}() gets the argument {name!r} twice", place, hint)
+        if name in by_position:
+            found.append(f"gets the argument {name!r} twice")
         elif name not in takes.keywords and not takes.takes_any_keyword:
-            mistakes.note(f"{agent.method}() takes no argument {name!r}", place, hint)
+            found.append(f"takes no argument {name!r}")
+    for mistake in found:
+        hint = f"it is {agent.method}({ast.unparse(agent.syntax.args)})"
+        mistakes.note(f"{agent.method}() {mistake}", place, hint)

@@ -37,6 +37,7 @@ class Source:
         self.changed: set[str] = set()
         """Names whose value is known only when the module runs."""
         self._imports: dict[str, str] = {}
+        self._methods: dict[ast.ClassDef, dict[str, list[Function]]] = {}
         self._read(self.tree.body)
 
     def _read(self, body: Iterable[ast.stmt], *, always: bool = True) -> None:
@@ -109,14 +110,22 @@ class Source:
         waiting, seen = [cls], {cls.name}
         while waiting:
             current = waiting.pop(0)
-            found = [node for node in current.body if isinstance(node, Function) and node.name == name]
-            if found:
+            if found := self._own_methods(current).get(name):
                 return found
             for base in reversed(current.bases):
                 if isinstance(base, ast.Name) and base.id in self.classes and base.id not in seen:
                     seen.add(base.id)
                     waiting.insert(0, self.classes[base.id])
         return []
+
+    def _own_methods(self, cls: ast.ClassDef) -> dict[str, list[Function]]:
+        """The methods that stand in a class itself, by name."""
+        if cls not in self._methods:
+            own = self._methods[cls] = {}
+            for node in cls.body:
+                if isinstance(node, Function):
+                    own.setdefault(node.name, []).append(node)
+        return self._methods[cls]
 
     def members(self, cls: ast.ClassDef) -> dict[str, list[ast.expr | None]]:
         """What a workflow's attributes are made of: the values assigned in its class and in its `__init__`.
