@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -384,6 +385,13 @@ def test_a_value_that_only_the_running_module_knows_is_taken_from_it(author: Aut
     assert manifest["initial_inputs"]["a"][0]["args"] == [3, [1]]
     assert node["config"]["environment"]["N"] == "3"
     assert node["config"]["pool"] == "pp"
+
+
+def test_a_module_that_was_loaded_without_being_registered_compiles_as_well(author: Author) -> None:
+    module = author.imported(author.module("return self.agents.a(N)", before="N = len('abc')"))
+    del sys.modules[module.__name__]
+
+    assert author.build(module.W)["initial_inputs"]["a"][0]["args"] == [3]
 
 
 def test_compiling_executes_nothing_of_the_workflow(author: Author, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Sequence
-from types import ModuleType
 
 from mn_sdk import agent as agent_module
 from mn_sdk.compiler.constants import Constants
@@ -41,9 +40,7 @@ class Agent:
 class Agents:
     """The agents that a workflow's attributes offer."""
 
-    def __init__(
-        self, source: Source, workflow: ast.ClassDef, constants: Constants, module: ModuleType | None
-    ) -> None:
+    def __init__(self, source: Source, workflow: ast.ClassDef, constants: Constants, module: object) -> None:
         self._source = source
         self._mistakes = source.mistakes
         self._constants = constants

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, SimpleNamespace
 from typing import Any, TypedDict, Unpack
 
 import msgspec
@@ -80,10 +80,9 @@ def build_bundle(
 
     Raises: BundleCompileError with every mistake; then nothing has been written.
     """
-    module = sys.modules.get(workflow_class.__module__)
-    file = getattr(module, "__file__", None)
     name = workflow_class.__qualname__
-    if module is None or not file or not str(file).endswith(".py"):
+    file, module = _home(workflow_class)
+    if not file.endswith(".py"):
         raise BundleCompileError(f"class {name} has no source file; write the workflow into a module")
     if "." in name:
         raise BundleCompileError(
@@ -92,6 +91,18 @@ def build_bundle(
     output = Path(output_dir)
     _write(output, _compiled(Path(file).absolute(), name, module, output, options))
     return output
+
+
+def _home(workflow_class: type[object]) -> tuple[str, object]:
+    """(the file of a class or "", what has the names of its module as attributes)."""
+    module = sys.modules.get(workflow_class.__module__)
+    if module is not None:
+        return str(getattr(module, "__file__", None) or ""), module
+    # The module was loaded and not registered; its functions know where they are from.
+    for method in vars(workflow_class).values():
+        if isinstance(method, FunctionType):
+            return method.__code__.co_filename, SimpleNamespace(**method.__globals__)
+    return "", None
 
 
 def build_bundle_from_source(
@@ -123,9 +134,13 @@ def _write(output: Path, compiled: tuple[bytes, dict[str, bytes]]) -> None:
 
 
 def _compiled(
-    path: Path, name: str, module: ModuleType | None, output: Path | None, given: BundleOptions
+    path: Path, name: str, module: object, output: Path | None, given: BundleOptions
 ) -> tuple[bytes, dict[str, bytes]]:
-    """(the manifest, the payloads) of a workflow.  output: a folder that is no part of it."""
+    """(the manifest, the payloads) of a workflow.
+
+    module: what has the names of its module as attributes, None when it is not imported.  output: a folder
+    that is no part of the bundle.
+    """
     source = Source(path)
     mistakes = source.mistakes
     subject = f"workflow {name}"
@@ -165,7 +180,7 @@ def _compiled(
     return _encoded(manifest), packer.files
 
 
-def _program(source: Source, node: ast.ClassDef, constants: Constants, module: ModuleType | None) -> Program:
+def _program(source: Source, node: ast.ClassDef, constants: Constants, module: object) -> Program:
     runs = [
         statement
         for statement in node.body
@@ -183,7 +198,7 @@ def _program(source: Source, node: ast.ClassDef, constants: Constants, module: M
 
 
 def _options(
-    source: Source, node: ast.ClassDef, constants: Constants, module: ModuleType | None, given: BundleOptions
+    source: Source, node: ast.ClassDef, constants: Constants, module: object, given: BundleOptions
 ) -> dict[str, Json]:
     """The options of a workflow: those of its decorator, and over them those of the build."""
     mistakes = source.mistakes

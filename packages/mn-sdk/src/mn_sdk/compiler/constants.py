@@ -7,7 +7,6 @@ is read, nothing is called.  Source: bundle contract, section 13.2.
 from __future__ import annotations
 
 import ast
-from types import ModuleType
 
 import mn_sdk
 from mn_sdk.compiler.mistakes import shown
@@ -31,7 +30,7 @@ class Unusable(Exception):
 class Constants:
     """Values of expressions that depend on nothing but constants."""
 
-    def __init__(self, source: Source, module: ModuleType | None) -> None:
+    def __init__(self, source: Source, module: object) -> None:
         self._source = source
         self._module = module
         self._known: dict[str, Json | Input] = {}

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
-from types import ModuleType
 from typing import Any
 
 from headway_wire.manifest.processes import as_variable
@@ -34,7 +33,7 @@ def names_of(defn: Callable[..., object]) -> tuple[str, ...]:
     return names
 
 
-def mark_of(module: ModuleType | None, path: str, mark: str) -> Mapping[str, Any]:
+def mark_of(module: object, path: str, mark: str) -> Mapping[str, Any]:
     """What a decorator has kept on ``Class.method``, or on a class, of a module that is imported."""
     value: object = module
     for name in path.split("."):
