@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.jobs.house import Jobs, jobs, messages
+from tests.e2e.jobs.house import Jobs, jobs, messages, workflow
 
 TERMINAL = ("job_completed", "job_failed", "job_cancelled")
 
@@ -74,6 +74,21 @@ def test_a_worker_may_print_as_much_as_the_limit_says(house: Jobs) -> None:
     assert result["output"]["sandbox"]["stdout"].startswith("x" * 8_000)
     (told,) = house.of(job_id, "job_completed")
     assert len(told["result"]["output"]["sandbox"]["stdout"].strip()) == 1_000_000
+
+
+def test_scatters_of_scatters_stay_within_what_a_run_may_have(house: Jobs) -> None:
+    code = (
+        "import json; e = 'workflow_step_scatter'; items = [1] * 1000;"
+        "print(json.dumps({'events': [{'type': e, 'payload': {'target': t, 'items': items}}"
+        " for t in ['t', *(f't[{n}]' for n in range(40))]]}))"
+    )
+    steps = [{"id": "s"}, {"id": "t"}]
+    job_id = house.submit(workflow([script("s", code), script("t", "pass")], steps, "s>t", "s>t"))
+
+    house.until_event(job_id, "workflow_step_scatter_rejected")
+    assert len(house.job(job_id)["job"]["workflow_state"]["steps"]) <= 10_000
+    assert house.client.cancel_job(job_id) == "cancelled"
+    assert house.ended(job_id)["job"]["status"] == "cancelled"
 
 
 def test_a_long_story_is_followed_page_by_page(house: Jobs) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
 from headway.core import commands as c
 from headway.core import events as e
+from headway.core.decide import advance
 from headway.core.plan import STEPS_MAX, Act, Ends, Limits, OnFailure, Region, Retry, Rule, Trigger
+from headway.core.run import Running
 
 from packages.engine.tests.core.jobs import Box, agent, graph, member
 from packages.engine.tests.core.worlds import NOW_MS, world
@@ -475,3 +478,23 @@ def test_only_steps_of_the_ledger_are_scattered() -> None:
     control(box, "a", "workflow_step_scatter", target="side", items=[1, 2])
 
     assert box.notes("workflow_step_scatter_rejected") and box.ended == "succeeded"
+
+
+def test_a_turn_costs_the_same_however_many_steps_its_agent_has() -> None:
+    steps = [member("a"), member("work")]
+    box = Box(graph(steps, edges="a>work", ledger=True, sink="work"))
+    control(box, "a", "workflow_step_scatter", target="work", items=[0] * 1_000)
+    run, calls = box.run, 0
+
+    def count(frame: object, event: str, arg: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        advance(run, c.Report("work[0]", 1, 1), world())
+    finally:
+        sys.setprofile(before)
+
+    assert isinstance(run.states["work[1]"], Running) and calls < 500

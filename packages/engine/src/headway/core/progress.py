@@ -72,6 +72,7 @@ class Progress:
         self.events: list[e.Event] = []
         self.turns = 0
         self._todo: deque[str] = deque()
+        self._free: dict[str, None] = {}
         self._held: dict[str, int] = {}
 
     def emit(self, event: e.Event) -> None:
@@ -93,7 +94,10 @@ class Progress:
     def settle(self) -> list[e.Event]:
         """Begin what may begin, skip what never can, end what is over; return all events."""
         run = self.run
-        while self._todo:
+        while self._todo or self._free:
+            if not self._todo:
+                self._employ(self._free.popitem()[0])
+                continue
             step = self._todo.popleft()
             if run.phase == "open":
                 self._look(step)
@@ -105,6 +109,15 @@ class Progress:
             assert run.ending is not None
             self.finish(run.ending.status, None, run.ending.failure)
         return self.events
+
+    def _employ(self, agent: str) -> None:
+        """Look at an agent's steps until it works for one; it may have thousands, so no further."""
+        run = self.run
+        for step in run.plan.of_agent.get(agent, ()):
+            if agent in run.at_work or run.phase != "open":
+                return
+            if not isinstance(run.states.get(step), Final):
+                self._look(step)
 
     def _look(self, step: str) -> None:
         run, state = self.run, self.run.states.get(step)
@@ -383,14 +396,14 @@ class Progress:
         if plan.job is None:
             self._todo.extend(route.target for route in plan.routes_from.get(step, ()))
         elif agent := self.run.spec(step).agent:
-            self._todo.extend(plan.of_agent[agent])
+            self._free[agent] = None
 
     def again(self, step: str) -> None:
         """Look at a step, and at whatever else its agent does, once more when this decision settles."""
         self._todo.append(step)
         agent = self.run.spec(step).agent
-        if agent:
-            self._todo.extend(other for other in self.run.plan.of_agent[agent] if other != step)
+        if agent and len(self.run.plan.of_agent[agent]) > 1:
+            self._free[agent] = None
 
     def fail(self, step: str, turn: int, attempt: int, failure: e.Failure, *, by: str = "") -> None:
         """An attempt failed for good: retry if the policy leaves one, else end the step as it says."""

@@ -44,6 +44,8 @@ class Story:
         self._node = node
         self._pressure = pressure
         self._pressed: set[str] = set()
+        self._waits: dict[str, int] = {}
+        self._depths: dict[str, int] = {}
         self._queued_ms: dict[str, int] = {}
         self._started = False
         self._deferred = False
@@ -54,6 +56,8 @@ class Story:
         """A story that goes on from a folded run, which becomes the story's own."""
         story = cls(run.plan, node=node, pressure=pressure)
         story.run, story._started = run, run.length > 1
+        for step in run.inbox:
+            story._count(step)
         return story
 
     def tell(self, events: Iterable[e.Event], *, at_ms: int) -> list[Told]:
@@ -66,8 +70,17 @@ class Story:
                 found.append(self._say("job_running"))
             found += self._before(event)
             evolve(self.run, event)
+            if self._pressure and (step := getattr(event, "step", "")):
+                self._count(step)
             found += self._after(event)
         return found
+
+    def _count(self, step: str) -> None:
+        """Keep up how many messages wait for the agent of a step, which may have thousands of them."""
+        agent = self.run.spec(step).agent or step
+        waits = waiting_for(self.run, step)
+        self._depths[agent] = self._depths.get(agent, 0) + waits - self._waits.get(step, 0)
+        self._waits[step] = waits
 
     # Saying -----------------------------------------------------------------------------------------
 
@@ -253,7 +266,7 @@ class Story:
         if agent not in self._pressure:
             return
         high, low, most = self._pressure[agent]
-        depth = depth_of(self.run, agent)
+        depth = self._depths.get(agent, 0)
         before = agent in self._pressed
         pressed = depth >= high or (before and depth > low)
         if pressed != before or (pressed and depth == most):
@@ -371,11 +384,13 @@ def _pool(spec: Step) -> str:
 
 def depth_of(run: Run, agent: str) -> int:
     """How many messages wait for an agent, the one that it works on not counted."""
-    depth = 0
-    for step in run.plan.of_agent.get(agent, ()):
-        at_work = isinstance(run.states.get(step), Running | Ready | Delayed)
-        depth += max(len(run.inbox.get(step, ())) - at_work, 0)
-    return depth
+    return sum(waiting_for(run, step) for step in run.plan.of_agent.get(agent, ()))
+
+
+def waiting_for(run: Run, step: str) -> int:
+    """How many messages wait for a step, the one that it works on not counted."""
+    at_work = isinstance(run.states.get(step), Running | Ready | Delayed)
+    return max(len(run.inbox.get(step, ())) - at_work, 0)
 
 
 def result_of(run: Run) -> dict[str, Json]:
