@@ -46,11 +46,20 @@ def graph(steps: list[Step], *, edges: str = "", routes: str = "", entry: str = 
 class Box:
     """A job that has just been submitted."""
 
-    def __init__(self, plan: Plan, inputs: dict[str, Any] | None = None, *, at: World | None = None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        inputs: dict[str, Any] | None = None,
+        *,
+        at: World | None = None,
+        hold: bool = False,
+    ) -> None:
         self.plan, self.now_ms = plan, NOW_MS
         self.run = Run(plan=plan, id="j-1")
         self.events: list[e.Event] = []
-        self.do(c.Submit("j-1", "acme", "d", {"initial_inputs": inputs or {}}, "ada", "guided"), at=at)
+        self.do(
+            c.Submit("j-1", "acme", "d", {"initial_inputs": inputs or {}}, "ada", "guided", hold=hold), at=at
+        )
 
     def do(self, command: c.Command, *, after_ms: int = 0, at: World | None = None) -> list[e.Event]:
         """What a command comes to; the fold of all events is checked to be the run."""

@@ -275,6 +275,52 @@ def test_a_message_for_nobody_is_refused() -> None:
         box.do(c.Send("nobody", e.Message("m", "x")))
 
 
+def test_an_agent_in_no_ledger_that_completes_a_step_has_done_a_turn() -> None:
+    box = Box(graph([agent("a")]), {"a": [1, 2]})
+
+    box.report("a", done=({"n": 1},))
+
+    assert box.out("a") == (2, 1) and box.message("a").body == 2
+
+
+def test_two_routes_to_one_agent_bring_two_messages_of_their_own_names() -> None:
+    box = Box(graph([agent("a"), agent("b")], routes="a>b:x a>b:*"))
+
+    box.report("a", emits=(emit("x", 1),))
+
+    assert len({message.id for message in box.run.inbox["b"]}) == 2
+
+
+def test_what_is_noted_about_no_step_touches_no_agent() -> None:
+    box = Box(graph([agent("a")]), {"a": [1, 2]})
+    box.report("a", state={"n": 1})
+
+    box.do(c.Note("service_agent_completed", {"output": 1}))
+
+    assert box.run.memory["a"] == {"n": 1}
+
+
+def test_a_message_for_a_job_that_was_held_begins_it_with_its_inputs_first() -> None:
+    box = Box(graph([agent("a"), agent("b")], entry="a"), {"a": [1]}, hold=True)
+    assert box.running() == []
+
+    box.do(c.Send("a", e.Message("m", "more", 2)))
+
+    assert [message.body for message in box.run.inbox["a"]] == [1, 2]
+    assert box.running() == ["a"]
+
+
+def test_more_restarts_are_counted_than_are_kept_for_show() -> None:
+    box = Box(graph([agent("a", restart=Restart(attempts=100, delay_ms=1, delay_max_ms=1))]))
+
+    for _ in range(100):
+        box.fail("a")
+        box.do(c.Wake(), after_ms=1)
+    box.fail("a")
+
+    assert box.ended == "failed"
+
+
 def test_a_recovered_job_says_so_and_a_manual_one_waits_for_a_person() -> None:
     box = Box(graph([agent("a")]))
     box.do(c.Wake(recovered=True))

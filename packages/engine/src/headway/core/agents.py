@@ -12,7 +12,19 @@ from headway.core import events as e
 from headway.core.controls import CONTROLS, ON_GRAPH, ON_GRAPH_MAX, control
 from headway.core.messages import relay, send
 from headway.core.plan import BUNDLE, Act, Collect, Ends, Json, Relay, Rule, Sense, Step
-from headway.core.run import Final, Idle, Listening, Run, Running, State, Tally, Tries, Unknown, in_ledger
+from headway.core.run import (
+    Delayed,
+    Final,
+    Idle,
+    Listening,
+    Run,
+    Running,
+    State,
+    Tally,
+    Tries,
+    Unknown,
+    in_ledger,
+)
 
 if TYPE_CHECKING:
     from headway.core.progress import Progress
@@ -151,6 +163,7 @@ def report(progress: Progress, command: c.Report, spec: Step) -> None:
     run, now_ms = progress.run, progress.world.now_ms
     step, turn, attempt = command.step, command.turn, command.attempt
     refused: e.Failure | None = None
+    incoming = run.inbox[step][0] if run.inbox.get(step) else None
     if in_ledger(run, spec) and sum(kind in ON_GRAPH for kind, _ in command.notes) > ON_GRAPH_MAX:
         text = f"its answer branches, scatters and patches more than {ON_GRAPH_MAX} times"
         progress.fail(step, turn, attempt, e.Failure("too_many_controls", text, False))
@@ -163,31 +176,68 @@ def report(progress: Progress, command: c.Report, spec: Step) -> None:
     if refused is not None and isinstance(run.states.get(step), Running):
         progress.fail(step, turn, attempt, refused)
         return
-    answering = command.answer or ((command.output,) if spec.sink and not command.done else ())
+    answering = _answering(run, command, spec)
     if answering and in_ledger(run, spec) and not spec.sink and not _is_last(run, step):
         progress.emit(
             e.Noted(step, turn, attempt, "workflow_run_completion_rejected", {"step_id": step}, now_ms)
         )
-        text = f"step '{step}' may not complete the run: it is not its sink"
-        progress.fail(step, turn, attempt, e.Failure("run_completion_rejected", text))
-        return
-    _end_turn(progress, command, spec, answering)
-    emissions = command.emits
-    if spec.emit and not emissions and isinstance(spec.work, Act) and not spec.work.plugin.startswith(BUNDLE):
-        emissions = (e.Emission(spec.emit, command.output),)
-    send(progress, step, turn, emissions)
+        if isinstance(run.states.get(step), Running):
+            text = f"step '{step}' may not complete the run: it is not its sink"
+            progress.fail(step, turn, attempt, e.Failure("run_completion_rejected", text))
+            return
+        answering = ()
+    again = isinstance(run.states.get(step), Delayed)  # By its own word it failed, and is tried again.
+    if not again:
+        _end_turn(progress, command, spec, answering)
+    emissions = command.emits or _emitted(spec, command.output)
+    send(progress, step, turn, emissions, incoming, attempt=attempt if again else 0)
     if answering and run.phase in ("open", "paused"):
         answer(progress, step, spec, answering[0])
+
+
+def _emitted(spec: Step, output: Json) -> tuple[e.Emission, ...]:
+    """The message that the output of an action travels as."""
+    if spec.emit and isinstance(spec.work, Act) and not spec.work.plugin.startswith(BUNDLE):
+        return (e.Emission(spec.emit, output),)
+    return ()
+
+
+def resolved(progress: Progress, command: c.Resolve, spec: Step, turn: int, attempt: int) -> None:
+    """A person found that a change happened: the turn succeeded, and goes on as if its action had said so."""
+    run, now_ms, step = progress.run, progress.world.now_ms, command.step
+    incoming = run.inbox[step][0] if run.inbox.get(step) else None
+    if spec.ends is Ends.NEVER:
+        note = {"verdict": command.verdict, "by": command.by}
+        progress.emit(e.Noted(step, turn, attempt, "change_resolved", note, now_ms))
+        progress.emit(e.TurnCompleted(step, turn, attempt, None, now_ms))
+        progress.again(step)
+    else:
+        done = e.Completed(step, turn, attempt, command.output, now_ms, command.by)
+        progress.final(done, step)
+    send(progress, step, turn, _emitted(spec, command.output), incoming)
+    if spec.sink and run.phase in ("open", "paused"):
+        answer(progress, step, spec, command.output)
+
+
+def _answering(run: Run, command: c.Report, spec: Step) -> tuple[Json, ...]:
+    """What a report says the run comes to: (value,), or () when it says nothing about that."""
+    state = run.states.get(command.step)
+    if isinstance(state, Delayed):
+        return ()
+    if isinstance(state, Final) and (state.failure is not None or state.status == "skipped"):
+        return command.answer  # It says that its step came to nothing; so its output is no answer.
+    return command.answer or ((command.output,) if spec.sink and not command.done else ())
 
 
 def _end_turn(progress: Progress, command: c.Report, spec: Step, answering: tuple[Json, ...]) -> None:
     run, now_ms = progress.run, progress.world.now_ms
     step, turn, attempt = command.step, command.turn, command.attempt
     over = isinstance(run.states.get(step), Final)
-    ends = bool(command.done) or spec.ends is Ends.TURN or (bool(answering) and in_ledger(run, spec))
+    said = bool(command.done) or spec.ends is Ends.TURN or (bool(answering) and in_ledger(run, spec))
+    ends = said and spec.ends is not Ends.NEVER
     if over or not ends or command.state is not None:
         progress.emit(e.TurnCompleted(step, turn, attempt, command.state, now_ms))
-    if ends and not over and spec.ends is not Ends.NEVER:
+    if ends and not over:
         output = (command.done or answering or (command.output,))[0]
         progress.final(e.Completed(step, turn, attempt, output, now_ms), step)
     progress.again(step)
@@ -271,13 +321,13 @@ def _restart(progress: Progress, step: str, spec: Step) -> tuple[str, int]:
     if rule is None:
         return "", 0
     recent = [at_ms for at_ms in past.get("restart", []) if now_ms - at_ms < rule.interval_ms]
-    if len(recent) < rule.attempts:
+    if len(recent) < rule.counted:
         return "restart", now_ms + rule.wait_ms(len(recent))
     if rule.exhausted == "delay":
         return "deferred", now_ms + rule.delay_max_ms
     if rule.moved is not None:
         moved = [at_ms for at_ms in past.get("moved", []) if now_ms - at_ms < rule.moved.interval_ms]
-        if rule.moved.unlimited or len(moved) < rule.moved.attempts:
+        if rule.moved.unlimited or len(moved) < rule.moved.counted:
             return "moved", now_ms + rule.moved.wait_ms(len(moved))
     return ("review", now_ms) if rule.exhausted == "pause" else ("", 0)
 
@@ -311,4 +361,4 @@ def finish_job(progress: Progress) -> None:
 
 def _quiet(run: Run) -> bool:
     """Whether no agent works and none has a message that it may still take."""
-    return not run.active and not run.restless and not run.waiting_somewhere()
+    return run.has_begun() and not run.active and not run.restless and not run.waiting_somewhere()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from headway.core import events as e
 from headway.core.plan import BUNDLE, EACH_ITEMS_MAX, STEPS_MAX, Act, Json
 from headway.core.regions import patch
-from headway.core.run import Final, Run, Running, Unknown, in_ledger
+from headway.core.run import Final, Listening, Run, Running, Unknown, in_ledger
 
 if TYPE_CHECKING:
     from headway.core.progress import Progress
@@ -56,7 +56,7 @@ def control(progress: Progress, step: str, kind: str, payload: Json) -> e.Failur
     target = named if run.knows(named) and in_ledger(run, run.spec(named)) else step
     state = run.states.get(target)
     turn = getattr(state, "turn", 0)
-    attempt = state.tries.attempt if isinstance(state, Running) else 0
+    attempt = state.tries.attempt if isinstance(state, Running | Listening) else 0
     if kind == "workflow_step_started":
         progress.emit(e.Noted(target, turn, attempt, kind, payload, now_ms))
         return None
@@ -102,9 +102,9 @@ def _not_its_own(run: Run, step: str, target: str, kind: str) -> str:
 
 
 def _is_stale(step: str, attempt: int, said: Mapping[str, Json]) -> bool:
-    """Whether a control names another attempt than the one that is out (section 7.4)."""
+    """Whether a control names another attempt than the current one, 0 when there is none (section 7.4)."""
     named = said.get("attempt_id")
-    return bool(named) and bool(attempt) and named != f"{step}:attempt:{attempt}"
+    return bool(named) and named != f"{step}:attempt:{attempt}"
 
 
 def _branch(progress: Progress, step: str, said: Mapping[str, Json]) -> None:
@@ -112,16 +112,12 @@ def _branch(progress: Progress, step: str, said: Mapping[str, Json]) -> None:
     wanted = said.get("branches", said.get("branch"))
     chosen = {str(one) for one in (wanted if isinstance(wanted, list) else [wanted])}
     after = [edge.child for edge in run.plan.children[step]]
-    others = [child for child in after if child not in chosen and _is_open(run, child)]
+    others = [child for child in after if child not in chosen and run.states.get(child) is None]
     selected = [child for child in after if child in chosen]
     note = {"selected": selected, "skipped": others}
     progress.emit(e.Noted(step, 0, 0, "workflow_branch_selected", note, now_ms))
     for child in others:
         _skip(progress, child, f"not selected by branch {step}")
-
-
-def _is_open(run: Run, step: str) -> bool:
-    return not isinstance(run.states.get(step), Final)
 
 
 def _skip(progress: Progress, step: str, reason: str) -> None:

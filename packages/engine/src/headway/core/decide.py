@@ -9,9 +9,9 @@ from headway_wire.errors import Conflict, Forbidden, Invalid, NotFound, Throttle
 
 from headway.core import commands as c
 from headway.core import events as e
-from headway.core.agents import report
+from headway.core.agents import report, resolved
 from headway.core.gates import APPROVAL, as_approved, may_decide
-from headway.core.messages import no_room, post, receiver, send
+from headway.core.messages import no_room, post, receiver, seeds, send
 from headway.core.plan import ATTEMPT_MS, Mode, Permission
 from headway.core.progress import LOSSES_MAX, Progress
 from headway.core.run import AtGate, Delayed, Final, Gate, Granted, Listening, Ready, Run, Running, Unknown
@@ -22,9 +22,6 @@ IGNORED_MAX = 100
 
 QUESTIONS_MAX = 100
 """Questions to people that may be open in one run; a plugin that asks without end is told to wait."""
-
-INITIAL_INPUTS = "initial_inputs"
-"""The input of a job's run that holds the first messages by agent."""
 
 CHILD_DEPTH_MAX = 5
 """How deep runs may start runs (plugin protocol, section 14)."""
@@ -136,17 +133,10 @@ def _submit(progress: Progress, command: c.Submit) -> None:
 
 
 def _begin(progress: Progress) -> None:
-    """Give every entrypoint its first messages (bundle contract, section 5.3), and look at everything."""
-    run = progress.run
-    job = run.plan.job
-    if job is not None and not run.states and not run.inbox:
-        inputs = run.inputs.get(INITIAL_INPUTS) or {}
-        for agent in job.entrypoints:
-            bodies = inputs.get(agent, inputs.get("__entrypoints__", [{}]))
-            for index, body in enumerate(bodies):
-                id = f"{run.id}/{agent}/0/{index}/seed"
-                meta = {"class": "command", "correlation_id": id}
-                post(progress, agent, e.Message(id, "init", body, "runtime", meta))
+    """Give every entrypoint its first messages, unless that was done, and look at everything."""
+    if not progress.run.has_begun():
+        for agent, message in seeds(progress.run):
+            post(progress, agent, message)
     progress.look_at_all()
 
 
@@ -288,7 +278,7 @@ def _wake_step(progress: Progress, step: str) -> None:
                 _silence(progress, step, state, "attempt_timeout", "the attempt took longer than its timeout")
             elif state.alive_until_ms and now_ms >= state.alive_until_ms:
                 _silence(progress, step, state, "attempt_silent", "the attempt gave no sign of life in time")
-        case Listening() as state if now_ms >= run.windows[step][1]:
+        case Listening() as state if step in run.windows and now_ms >= run.windows[step][1]:
             text = "the attempt took longer than its timeout"
             progress.fail(step, state.turn, state.tries.attempt, e.Failure("attempt_timeout", text))
         case Unknown() as state if state.call.idempotent and state.deliveries <= LOSSES_MAX:
@@ -405,6 +395,8 @@ def _resolve(progress: Progress, command: c.Resolve) -> None:
         raise Forbidden(f"a {command.role} may not say what became of this change")
     attempt = state.tries.attempt
     match command.verdict:
+        case "completed" if run.plan.job is not None and run.spec(command.step).on_message:
+            resolved(progress, command, run.spec(command.step), state.turn, attempt)
         case "completed":
             done = e.Completed(command.step, state.turn, attempt, command.output, now_ms, command.by)
             progress.final(done, command.step)
@@ -432,6 +424,8 @@ def _send(progress: Progress, agent: str, message: e.Message) -> None:
         raise Throttled(full)
     if isinstance(run.states.get(step), Final):
         raise Conflict(f"step '{step}' is over and takes no more messages")
+    if not run.has_begun():
+        _begin(progress)  # Whoever writes to a run that was held begins it.
     post(progress, agent, message)
 
 

@@ -54,7 +54,7 @@ _BETWEEN = (Idle, Listening)
 _FIRST = Tries()
 
 RESTARTS_KEPT = 64
-"""Restarts of an agent that are remembered, for each policy."""
+"""Restarts of an agent that are remembered for each policy, if its policy does not count more."""
 
 
 def _set(run: Run, step: str, state: State) -> None:
@@ -85,8 +85,7 @@ def _finish(run: Run, step: str, state: Final) -> None:
         return
     _set(run, step, state)
     run.windows.pop(step, None)
-    if left := run.inbox.pop(step, None):
-        run.waiting -= len(left)
+    _drop(run, step)
     if run.plan.job is None or run.spec(step).ends is not Ends.NEVER:
         run.left -= 1
     if run.is_instance(step):
@@ -331,13 +330,15 @@ def _collected(run: Run, event: e.Collected) -> None:
 def _restart_scheduled(run: Run, event: e.RestartScheduled) -> None:
     times = run.restarts.setdefault(event.step, {}).setdefault(event.policy, [])
     times.append(event.at_ms)
-    del times[:-RESTARTS_KEPT]
+    rule = run.spec(event.step).restart
+    counting = rule.moved if rule is not None and event.policy == "moved" else rule
+    del times[: -max(RESTARTS_KEPT, counting.counted if counting is not None else 0)]
     tries = Tries(_tries(run, event.step).attempt)
     _set(run, event.step, Delayed(event.turn, tries, event.failure, event.until_ms))
 
 
 def _noted(run: Run, event: e.Noted) -> None:
-    if event.kind == "service_agent_completed":
+    if event.kind == "service_agent_completed" and event.step:
         # The agent of a service that has completed begins anew (bundle contract, section 6.3).
         run.memory.pop(run.spec(event.step).agent or event.step, None)
 
@@ -354,6 +355,7 @@ def _mapped(run: Run, event: e.Mapped) -> None:
     run.plan, run.grafted = mapped(run.plan, event.targets, event.items), True
     for target in event.targets:
         _set(run, target, Final("skipped", reason="mapped"))
+        _drop(run, target)
     run.left += len(event.items) - len(event.targets)
     _tally_anew(run)
 
@@ -362,6 +364,9 @@ def _patched(run: Run, event: e.Patched) -> None:
     before = run.plan.waited_for
     run.plan = patched(run.plan, event.region, event.revision, event.operations)
     run.left += run.plan.waited_for - before
+    for operation in event.operations:
+        if operation["op"] == "remove_step":
+            _drop(run, operation["id"])
     run.revision, run.grafted = event.revision, True
     run.patches[event.patch] = event.digest
     _tally_anew(run)

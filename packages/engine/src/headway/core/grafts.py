@@ -35,7 +35,7 @@ def patched(plan: Plan, region: str, revision: int, operations: Sequence[dict[st
     assert plan.job is not None
     templates = dict(plan.job.templates)
     steps = {step.id: step for step in plan.steps}
-    edges = {edge.id or f"{edge.parent}->{edge.child}": edge for edge in plan.edges}
+    edges = list(plan.edges)  # Their ids need not differ: those of a scattered step are all the same.
     for operation in operations:
         id = operation["id"]
         match operation["op"]:
@@ -43,13 +43,13 @@ def patched(plan: Plan, region: str, revision: int, operations: Sequence[dict[st
                 steps[id] = _instance(templates[operation["template"]], operation, region, revision)
             case "remove_step":
                 del steps[id]
-                edges = {name: edge for name, edge in edges.items() if id not in (edge.parent, edge.child)}
+                edges = [edge for edge in edges if id not in (edge.parent, edge.child)]
             case "add_edge":
                 accepts = frozenset(operation.get("accepts") or SUCCESS)
-                edges[id] = Edge(operation["from"], operation["to"], accepts, id)
+                edges.append(Edge(operation["from"], operation["to"], accepts, id))
             case _:
-                del edges[id]
-    return replace(plan, steps=tuple(steps.values()), edges=tuple(edges.values()))
+                edges = [edge for edge in edges if edge.id != id]
+    return replace(plan, steps=tuple(steps.values()), edges=tuple(edges))
 
 
 def _instance(template: Step, operation: dict[str, Json], region: str, revision: int) -> Step:

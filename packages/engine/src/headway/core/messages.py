@@ -43,18 +43,43 @@ NO_ROUTE = "route_not_matched"
 CIRCLE = "routers pass it round in a circle"
 
 
-def send(progress: Progress, step: str, turn: int, emissions: Iterable[e.Emission]) -> None:
-    """Send what a turn of `step` emits, caused by the message that the turn was about."""
+def seeds(run: Run) -> list[tuple[str, e.Message]]:
+    """The messages that a job begins with, and the agents that get them."""
+    found = []
+    for agent, index, body in run.first_bodies():
+        id = f"{run.id}/{agent}/0/{index}/seed"
+        meta = {"class": "command", "correlation_id": id}
+        found.append((agent, e.Message(id, "init", body, "runtime", meta)))
+    return found
+
+
+def send(
+    progress: Progress,
+    step: str,
+    turn: int,
+    emissions: Iterable[e.Emission],
+    incoming: e.Message | None = None,
+    *,
+    attempt: int = 0,
+) -> None:
+    """Send what a turn of `step` emits.
+
+    incoming: the message that the turn was about; None: the last that was taken.
+    attempt: names the messages, too, when the turn is tried again and may send as many once more.
+    """
     run = progress.run
     agent = run.spec(step).agent or step
-    incoming = run.heard.get(step)
+    incoming = incoming or run.heard.get(step)
     for index, emission in enumerate(emissions):
         if run.phase == "finished":
             return
         targets, reason = _targets(run, agent, emission, incoming)
         meta = _meta(emission, incoming)
-        for target in targets or ([emission.to] if reason else []):
-            id = f"{run.id}/{step}/{turn}/{index}/{target}"
+        for number, target in enumerate(targets or ([emission.to] if reason else [])):
+            again = targets[:number].count(target)  # Two routes may lead to one agent.
+            place = f"{index}.{again}" if again else f"{index}"
+            place = f"{attempt}:{place}" if attempt else place
+            id = f"{run.id}/{step}/{turn}/{place}/{target}"
             message = e.Message(id, emission.type, emission.body, agent, meta)
             if reason:
                 progress.emit(e.Dropped(step, message, reason, progress.world.now_ms))

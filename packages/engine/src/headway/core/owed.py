@@ -71,6 +71,26 @@ def abandoned(run: Run) -> list[Stop]:
     ]
 
 
+def attempts_out(run: Run, steps: Iterable[str]) -> dict[str, str]:
+    """The attempts of these steps that are out, by step."""
+    return {
+        step: run.attempt_id(step, state.turn, state.tries.attempt)
+        for step in steps
+        if isinstance(state := run.states.get(step), Running | Unknown)
+    }
+
+
+def waiting_with(run: Run, step: str) -> list[str]:
+    """What wants to be woken when the agent of `step` has done a turn of it: the step itself, and others
+    that wait for a moment, if it is free for them: nobody looked at those while it was at work."""
+    found = [step] if step in run.windows else []
+    agent = run.spec(step).agent
+    if agent and agent not in run.at_work:
+        steps = run.plan.of_agent.get(agent, ())
+        found += [one for one in steps if one != step and isinstance(run.states.get(one), Delayed)]
+    return found
+
+
 def wake_ms(run: Run, steps: Iterable[str] | None = None) -> int:
     """The earliest moment at which `steps` (all active ones when None) want a Wake, or 0.
 

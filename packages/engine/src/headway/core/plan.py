@@ -30,6 +30,9 @@ BUNDLE = "@bundle:"
 UNBOUNDED_MS = 366 * 24 * 3_600_000
 """As good as no limit, for work that bounds itself."""
 
+RESTARTS_MAX = 10_000
+"""Restarts of an agent that are counted; whoever allows more of them allows so many."""
+
 EACH_ITEMS_MAX = 1_000
 STEPS_MAX = 10_000
 
@@ -178,6 +181,11 @@ class Restart:
     exhausted: str = "fail"
     unlimited: bool = False
     moved: Restart | None = None
+
+    @property
+    def counted(self) -> int:
+        """How many restarts within the interval have to be remembered, and are too many."""
+        return min(self.attempts, RESTARTS_MAX)
 
     def wait_ms(self, past: int) -> int:
         """The wait before the next restart, after `past` earlier ones within the interval."""

@@ -415,10 +415,11 @@ class Progress:
         tried = isinstance(state, Ready | Granted | Running | Listening)
         # A bundle's steps and calls are tried again whatever the reason (bundle contract, section 7.4).
         stubborn = in_ledger(run, spec) or (run.plan.job is not None and not spec.on_message)
-        left = failures + 1 < spec.retry.attempts and run.phase != "ending"
+        left = failures + 1 < spec.retry.attempts and run.phase != "ending" and isinstance(spec.work, Act)
         if tried and left and (failure.retryable or stubborn):
             until_ms = now_ms + spec.retry.wait_ms(failures + 1)
-            self.emit(e.RetryScheduled(step, turn, attempt, failure, until_ms, now_ms))
+            next_turn = turn + isinstance(state, Listening)  # Between two turns, the last one is done.
+            self.emit(e.RetryScheduled(step, next_turn, attempt, failure, until_ms, now_ms))
             self.again(step)
             return
         messages = tried and spec.on_message and run.plan.job is not None

@@ -97,7 +97,10 @@ def _refusal(
 def _wrong_operation(run: Run, job: Job, region: Region, operations: list[dict[str, Json]]) -> str:
     own = {s.id for s in run.plan.steps if s.opening is not None and s.opening.get("region") == region.id}
     ends = {region.controller, region.exit} - {""}
-    edges = {edge.id: edge for edge in run.plan.edges if edge.id}
+    edges: dict[str, list[tuple[str, str]]] = {}
+    for edge in run.plan.edges:
+        if edge.id:
+            edges.setdefault(edge.id, []).append((edge.parent, edge.child))
     allowed = region.templates or tuple(name for name, _ in job.templates)
     for operation in operations:
         op, id = operation["op"], operation["id"]
@@ -120,17 +123,20 @@ def _wrong_operation(run: Run, job: Job, region: Region, operations: list[dict[s
                     return f"step '{id}' cannot be removed: it is not of this region, or has begun"
                 own.discard(id)
             case "add_edge":
-                at = (operation.get("from"), operation.get("to"))
+                at = (str(operation.get("from")), str(operation.get("to")))
                 if id in edges or not set(at) <= own | ends:
                     return (
                         f"edge '{id}' must be new, between the controller, the exit and steps of the region"
                     )
-                if run.states.get(str(at[1])) is not None:
+                if run.states.get(at[1]) is not None:
                     return f"edge '{id}' leads to '{at[1]}', which has begun"
+                edges[id] = [at]
             case _:
-                edge = edges.get(id)
-                if edge is None or run.states.get(edge.child) is not None:
-                    return f"edge '{id}' cannot be removed: there is none, or its end has begun"
+                named = edges.pop(id, [])
+                if not named or any(not set(ends_of) <= own | ends for ends_of in named):
+                    return f"edge '{id}' cannot be removed: there is none in the region"
+                if any(run.states.get(child) is not None for _, child in named):
+                    return f"edge '{id}' cannot be removed: its end has begun"
     return ""
 
 

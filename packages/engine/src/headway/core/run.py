@@ -7,6 +7,7 @@ reads it.  What a step has not begun yet has no entry in `states`.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from headway.core.events import Answered, Call, Ending, Failure, Finished, Message
@@ -15,6 +16,10 @@ from headway.core.value import value
 
 NO_SLOT = "no slot is free in pool"
 """Beginning of the reason for which a step waits for its pool."""
+
+
+INITIAL_INPUTS = "initial_inputs"
+"""The input of a job's run that holds the first messages by agent."""
 
 
 @value
@@ -268,12 +273,25 @@ class Run:
             case "finished":
                 assert self.finished is not None
                 return self.finished.status
-            case "open" if not self.states:
+            case "open" if not self.has_begun():
                 return "queued"
             case "open":
                 return "waiting_approval" if self._rests_at_gates() else "running"
             case phase:
                 return phase
+
+    def has_begun(self) -> bool:
+        """Whether something of it was looked at; a job that needs no first messages always has."""
+        if self.states or self.inbox:
+            return True
+        return self.plan.job is not None and next(self.first_bodies(), None) is None
+
+    def first_bodies(self) -> Iterator[tuple[str, int, Json]]:
+        """What a job begins with: an agent, a number and the body of a message (bundle contract, 5.3)."""
+        inputs = self.inputs.get(INITIAL_INPUTS) or {}
+        for agent in self.plan.job.entrypoints if self.plan.job is not None else ():
+            for index, body in enumerate(inputs.get(agent, inputs.get("__entrypoints__", [{}]))):
+                yield agent, index, body
 
     def _rests_at_gates(self) -> bool:
         # A scattered step is active for its instances, and rests when all of them do.

@@ -23,7 +23,16 @@ from headway.core import events as e
 from headway.core.agents import of_ledger
 from headway.core.decide import advance
 from headway.core.gates import sealed_form
-from headway.core.owed import Deliver, Probe, Stop, abandoned, owed, wake_ms
+from headway.core.owed import (
+    Deliver,
+    Probe,
+    Stop,
+    abandoned,
+    attempts_out,
+    waiting_with,
+    owed,
+    wake_ms,
+)
 from headway.core.plan import Plan
 from headway.core.run import Gate, Granted, Ready, Run, Running, Unknown
 from headway.core.world import World
@@ -61,13 +70,29 @@ _CONSEQUENTIAL = frozenset(
     }
 )
 
+_FREEING = frozenset(
+    {
+        e.TurnCompleted,
+        e.Completed,
+        e.Failed,
+        e.Skipped,
+        e.Rejected,
+        e.RetryScheduled,
+        e.RestartScheduled,
+    }
+)
+"""After these an agent may be free for another of its steps."""
+
 Done = Callable[[BaseException | None], None]
 """Called once: with None when what was asked is durable, else with the reason why it is not."""
 
 
 @dataclass(slots=True)
 class Loaded:
-    """A run in memory."""
+    """A run in memory.
+
+    left_out: the attempts that were out when it was taken over, which nobody here has sent.
+    """
 
     run: Run
     head_status: str = ""
@@ -75,6 +100,7 @@ class Loaded:
     wake_ms: int = 0
     in_flight: int = 0
     last: Pending | None = None
+    left_out: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -172,6 +198,8 @@ class Conductor:
     def _apply(self, loaded: Loaded, command: c.Command, done: Done | None, now_ms: int) -> None:
         run = loaded.run
         seq, gates_before, use_before = run.length, run.gates.copy(), run.in_use.copy()
+        waking = command.steps or run.active if isinstance(command, c.Wake) else ()
+        out_before = attempts_out(run, run.active if isinstance(command, c.Resume) else waking)
         try:
             events = advance(run, command, self._world(run.tenant, now_ms, self.free))
         except HeadwayError as refusal:
@@ -203,7 +231,10 @@ class Conductor:
         pending.events += events
         if done is not None:
             pending.dones.append(done)
-        self._follow(loaded, pending, events, gates_before, now_ms)
+        # Whatever ended by itself, as its time was over, may still be at work.
+        still_out = attempts_out(run, out_before)
+        silent = [id for step, id in out_before.items() if still_out.get(step) != id]
+        self._follow(loaded, pending, events, gates_before, dict.fromkeys(silent), now_ms)
         self._count_slots(run, use_before, now_ms)
 
     def _must_be_untouched(self, run: Run, seq: int, refusal: HeadwayError) -> None:
@@ -217,13 +248,20 @@ class Conductor:
         pending: Pending,
         events: list[e.Event],
         gates_before: dict[str, Gate],
+        stops: dict[str, None],
         now_ms: int,
     ) -> None:
-        """Note what these events mean for the world: effects, gates, grants, waits and timers."""
+        """Note what these events mean for the world: effects, gates, grants, waits and timers.
+
+        stops: attempts for which nobody waits any more; more may follow from the state.
+        """
         run = loaded.run
         acting: dict[str, None] = {}
         touched: dict[str, None] = {}
+        in_job = run.plan.job is not None
         for event in events:
+            if in_job and type(event) in _FREEING:
+                touched |= dict.fromkeys(waiting_with(run, event.step))  # type: ignore[union-attr]
             if type(event) not in _CONSEQUENTIAL:
                 continue
             match event:
@@ -236,7 +274,7 @@ class Conductor:
                 case e.Decided():
                     head = pending.gates.get(event.gate) or self._old_gate_head(run, gates_before[event.gate])
                     pending.gates[event.gate] = _decided(head, event)
-                case e.Redelivered(again=1) | e.Lost() | e.RetryScheduled() | e.RestartScheduled():
+                case e.Redelivered(again=1) | e.Lost():
                     acting[event.step] = None
                 case _:
                     pass
@@ -246,10 +284,8 @@ class Conductor:
         for step in run.active if whole else touched:
             self._wait(run, step)
         effects = owed(run, steps=acting)
-        gone: list[Stop] = []
         if run.phase in ("ending", "finished"):
-            gone = abandoned(run)
-            effects += gone
+            effects += abandoned(run)
             for gate in gates_before.values():
                 if gate.id not in run.decided:
                     head = pending.gates.get(gate.id) or self._old_gate_head(run, gate)
@@ -261,11 +297,11 @@ class Conductor:
                 case Probe(step):
                     pending.probes.append(self.delivery(run, step))
                 case Stop(attempt_id):
-                    pending.stops.append(attempt_id)
-        if gone:
+                    stops[attempt_id] = None
+        if stops:
             # A stop is sent before what this entry delivers: what nobody waits for must not leave after it.
-            ids = {stop.attempt_id for stop in gone}
-            pending.deliveries = [delivery for delivery in pending.deliveries if delivery.id not in ids]
+            pending.stops += stops
+            pending.deliveries = [one for one in pending.deliveries if one.id not in stops]
         self._set_timer(loaded, wake_ms(run, None if whole else touched))
 
     def _wait(self, run: Run, step: str) -> None:
@@ -337,7 +373,7 @@ class Conductor:
             len(pending.events),
             encode_events(pending.events),
             now_ms,
-            "" if pending.held else self.owner,
+            "" if pending.held or _waits_in_store(run) else self.owner,
             self._head(loaded, now_ms),
             tuple(pending.gates.values()),
             tuple(pending.spends),
@@ -387,7 +423,7 @@ class Conductor:
                 self._link.probe(pending.probes)
             if pending.stops:
                 self._link.stop(pending.stops)
-            if (pending.held or run.phase == "finished") and not loaded.in_flight:
+            if not loaded.in_flight and (pending.held or run.phase == "finished" or _waits_in_store(run)):
                 self._forget(run.id)
             elif run.restless and not loaded.in_flight:
                 # In-core work goes on only now, so that it can never be far ahead of the journal.
@@ -455,11 +491,13 @@ class Conductor:
         if run.id in self.loaded or run.phase == "finished":
             return False
         run.restless = run.plan.job is not None  # Agents may have messages that nobody looks at yet.
-        self.loaded[run.id] = Loaded(run, run.status(), run.length)
+        left_out = frozenset(attempts_out(run, run.active).values())
+        self.loaded[run.id] = Loaded(run, run.status(), run.length, left_out=left_out)
         for pool, used in run.in_use.items():
             self._in_use[pool] = self._in_use.get(pool, 0) + used
         for step in run.active:
             self._wait(run, step)
+        self._set_timer(self.loaded[run.id], wake_ms(run))
         return True
 
     def go_on(self, run_id: str, *, now_ms: int, recovered: bool = False) -> None:
@@ -472,7 +510,9 @@ class Conductor:
         for effect in owed(run, recovered=True):
             match effect:
                 case Probe(step):
-                    probes.append(self.delivery(run, step))
+                    # Another run that goes on may have freed a slot, and let this one send something new.
+                    probe = self.delivery(run, step)
+                    probes += [probe] if probe.id in loaded.left_out else []
                 case Stop(attempt_id):
                     self._link.stop([attempt_id])
                 case _:
@@ -481,7 +521,7 @@ class Conductor:
             self._unsure[probe.id] = (now_ms + UNSURE_MS, run.id, probe.step, probe.turn, probe.attempt)
         self._apply(loaded, c.Wake(recovered=recovered), None, now_ms)
         self._set_timer(loaded, wake_ms(run))
-        if probes:
+        if probes and self.loaded.get(run_id) is loaded:
             self._link.probe(probes)
 
     def sure(self, attempt_id: str) -> None:
@@ -606,6 +646,11 @@ class Conductor:
             gate.expires_ms,
             body="",
         )
+
+
+def _waits_in_store(run: Run) -> bool:
+    """Whether a run has not begun: whatever is said about it, the store knows whose turn it is."""
+    return run.phase == "open" and not run.has_begun()
 
 
 def _decided(head: GateHead, event: e.Decided) -> GateHead:

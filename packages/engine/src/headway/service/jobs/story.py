@@ -303,11 +303,12 @@ class Story:
             )
 
     def _noted(self, step: str, attempt: int, kind: str, payload: Json) -> Told:
+        if step and kind.startswith("job_"):
+            # What becomes of the job is not for a worker to say, and would end the story.
+            return self._say("agent_event", step, payload={"type": kind, "payload": payload})
         if kind.startswith(("job_", "workflow_")) and isinstance(payload, dict):
-            flat = {
-                name: value for name, value in payload.items() if name not in ("type", "timestamp", "job_id")
-            }
-            return self._say(kind, step, **self._attempt(step, attempt) if step else {}) | flat
+            told = self._say(kind, step, **self._attempt(step, attempt) if step else {})
+            return told | {name: value for name, value in payload.items() if name not in told}
         said = payload
         if step and isinstance(payload, dict) and self._is_step(step):
             named = {"workflow_run_id": self.run.id, "step": step, "step_id": step}
