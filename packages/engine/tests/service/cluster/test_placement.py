@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -211,6 +212,27 @@ def test_a_required_service_is_found_when_another_job_offers_it_and_it_is_passin
         assert await home.place("user", required_services=[{"name": "db", "tags": ["sql"]}]) == {}
         error = await refused(home, required_services=[{"name": "db", "tags": ["graph"]}])
         assert "not registered with the tags graph" in error.message
+
+    asyncio.run(scenario())
+
+
+def test_a_job_of_many_agents_is_placed_in_one_look_at_each() -> None:
+    async def scenario() -> None:
+        home = await house()
+        manifest = bundle(nodes=[{} for _ in range(1_000)])
+        calls = 0
+
+        def count(frame: object, event: str, arg: object) -> None:
+            nonlocal calls
+            calls += event == "call"
+
+        before = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            await home.placement.place("many", manifest)
+        finally:
+            sys.setprofile(before)
+        assert calls < 100_000
 
     asyncio.run(scenario())
 

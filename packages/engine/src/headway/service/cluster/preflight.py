@@ -19,7 +19,7 @@ from headway.service.cluster.probes import Prober
 from headway.service.cluster.queries import Query
 from headway.service.cluster.services import Services
 from headway.service.cluster.specs import filled_service, probes_of
-from headway.service.cluster.templates import Scope, scope_of
+from headway.service.cluster.templates import Scope, config_of, scope_of
 
 SPECS_MAX = 100
 AT_ONCE_MAX = 16
@@ -66,6 +66,7 @@ def needs_of(
     manifest: Manifest, *, job_id: str, node: str, config: Json, env: Mapping[str, str]
 ) -> list[Need]:
     """What a job needs before it starts.  What the job itself offers is no need: it comes with the job."""
+    config = config or config_of(manifest)  # Once: there may be thousands of nodes.
     offered = {service.name for service in manifest.services}
     offered |= {service.name for each in manifest.nodes for service in each.services}
     needs = [
@@ -78,6 +79,8 @@ def needs_of(
         for index, service in enumerate(manifest.required_services)
     ]
     for each in manifest.nodes:
+        if not each.requires_services:
+            continue
         scope = scope_of(manifest, node=node, job_id=job_id, agent=each.id, config=config, env=env)
         needs += [
             Need(service.raw, f"/nodes/{each.id}/requires_services/{index}", scope, service.required, node)

@@ -24,7 +24,7 @@ from headway.service.cluster.health import CheckState, Status, after, service_st
 from headway.service.cluster.probes import Outcome
 from headway.service.cluster.queries import Query
 from headway.service.cluster.specs import LOCALHOST, Probe, filled_service, probes_of
-from headway.service.cluster.templates import scope_of
+from headway.service.cluster.templates import config_of, scope_of
 from headway.service.documents import Documents
 from headway.service.launching import ACTIVE_JOBS, iso
 
@@ -141,6 +141,7 @@ class Services:
         declared = [*manifest.services, *(service for node in manifest.nodes for service in node.services)]
         if not declared or job_id in self._jobs:
             return
+        config = config or config_of(manifest)
         instances: list[Instance] = []
         untold: list[tuple[str, dict[str, Json], str]] = []
         for service in declared[:SERVICES_PER_JOB_MAX]:

@@ -66,11 +66,13 @@ def scope_of(
 ) -> Scope:
     """What the templates of a job, or of one of its agents, may name.
 
-    config: that of a stable job, which goes before what the manifest carries.  env: what workers inherit.
+    config: `config_of`, for who asks for many scopes, or that of a stable job, which goes before it; None:
+    what the manifest carries.  env: what workers inherit.
     """
     found = manifest.by_id.get(agent)
     own = found.work.environment if found is not None and isinstance(found.work, Executor) else {}
-    return Scope(node, job_id, agent, config or config_of(manifest), {**(env or {}), **own}, ports)
+    told = config_of(manifest) if config is None else config
+    return Scope(node, job_id, agent, told, {**(env or {}), **own}, ports)
 
 
 def fill(raw: Json, scope: Scope, where: str, problems: list[str], *, depth: int = 0) -> Json:
