@@ -97,6 +97,12 @@ def _finish(run: Run, step: str, state: Final) -> None:
     _tell_children(run, step, state)
 
 
+def _drop(run: Run, step: str) -> None:
+    """What still waits for a step goes with it."""
+    if left := run.inbox.pop(step, None):
+        run.waiting -= len(left)
+
+
 def _tell_children(run: Run, step: str, state: Final) -> None:
     success = state.failure is None and state.status in ("completed", "partial")
     failed = state.failure is not None
