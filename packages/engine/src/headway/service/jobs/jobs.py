@@ -44,6 +44,7 @@ RECENT_EVENTS = 50
 STORY_EVENTS_MAX = 5_000
 LINES_PER_READ = 500
 LAST_EVENTS_MAX = 100_000
+SUMMARIES_KEPT_MAX = 2_000
 JOBS_SCANNED_MAX = 10_000
 TEXT_BYTES_MAX = 8_192
 ENDED = ("succeeded", "failed", "cancelled", "timed_out")
@@ -92,6 +93,7 @@ class Jobs:
         self._records = records
         self._cleared: set[str] = set()
         self._starting: dict[str, str] = {}
+        self._summaries: dict[str, Record] = {}
         self._bundles = bundles
         self._placement = placement
         self._tenant = tenant
@@ -248,21 +250,23 @@ class Jobs:
         limit = limit if limit > 0 else LIST_DEFAULT
         statuses = () if include_terminal else OPEN_STATUSES
         heads = [head async for head in self._heads(statuses, most=limit)]
-        found = []
-        for head in sorted(heads, key=lambda head: (head.updated_ms, head.run), reverse=True):
-            run = await self._engine.run(head.run)
-            _, manifest = await self._manifest(run.plan)
-            status = run.status()
-            found.append(
-                summary(
-                    run,
-                    manifest,
-                    updated_ms=updated_ms(head, run),
-                    node=self._node,
-                    last_event=f"job_{status_of(status)}",
-                )
-            )
-        return found
+        heads.sort(key=lambda head: (head.updated_ms, head.run), reverse=True)
+        return [await self._summary(head) for head in heads]
+
+    async def _summary(self, head: RunHead) -> Record:
+        """The line of one job.  One that has ended never changes, and may have a long history to be folded."""
+        known = self._summaries.get(head.run)
+        if known is not None:
+            return known
+        run = await self._engine.run(head.run)
+        _, manifest = await self._manifest(run.plan)
+        changed_ms, last = updated_ms(head, run), f"job_{status_of(run.status())}"
+        line = summary(run, manifest, updated_ms=changed_ms, node=self._node, last_event=last)
+        if run.phase == "finished" and head.status in ENDED:
+            if len(self._summaries) >= SUMMARIES_KEPT_MAX:
+                del self._summaries[next(iter(self._summaries))]
+            self._summaries[head.run] = line
+        return line
 
     async def manifest(self, job_id: str) -> tuple[str, dict[str, bytes]]:
         """The bundle of a job: its manifest as it was given, and its payloads.  Raises NotFound."""
