@@ -130,6 +130,7 @@ class JobSide:
             tenant=tenant,
             node=self._nodes.name,
             capacity=lambda pool: self._config.pools.get(pool, self._config.executors),
+            shared=self._shared,
         )
         await self._follow_jobs(engine)
         await self._look_after(states, prober)

@@ -50,7 +50,12 @@ def plan_from_json(text: bytes) -> Plan:
 
 def plan_digest(plan: Plan) -> str:
     """SHA-256 of the plan's JSON text, as 64 hexadecimal characters."""
-    return hashlib.sha256(plan_to_json(plan)).hexdigest()
+    return digest_of(plan_to_json(plan))
+
+
+def digest_of(text: bytes) -> str:
+    """The digest of the plan with this JSON text."""
+    return hashlib.sha256(text).hexdigest()
 
 
 def _written(value: Any) -> Any:

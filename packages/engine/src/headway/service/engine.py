@@ -169,7 +169,8 @@ class Engine:
         Raises Invalid for a plan that cannot run, Unavailable when nothing was accepted.
         """
         given = bool(run_id)
-        if given and await self._exists(run_id, tenant):
+        # The journal takes an id once; to ask it first would cost every run a read for the sake of a few.
+        if run_id in self._conductor.loaded and await self._exists(run_id, tenant):
             return run_id
         now_ms = self.clock.now_ms()
         run_id = run_id or new_run_id(now_ms, os.urandom(5))

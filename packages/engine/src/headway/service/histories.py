@@ -10,7 +10,7 @@ from headway_wire.errors import Broken, NotFound
 from headway.core.plan import Plan
 from headway.core.run import Run
 from headway.ports import Journal
-from headway.service.codec import plan_digest, plan_from_json, plan_to_json
+from headway.service.codec import digest_of, plan_from_json, plan_to_json
 from headway.service.ledger import fold
 
 log = logging.getLogger("headway.engine")
@@ -77,7 +77,8 @@ class Histories:
         """The digest of a plan, and its text unless the store is known to have it."""
         known = self._written.get(id(plan))
         if known is None or known[0] is not plan:
-            known = plan, plan_digest(plan), plan_to_json(plan)
+            text = plan_to_json(plan)
+            known = plan, digest_of(text), text
             if len(self._written) >= PLANS_CACHED:
                 self._written.pop(next(iter(self._written)))
             self._written[id(plan)] = known

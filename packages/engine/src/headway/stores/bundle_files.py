@@ -15,6 +15,12 @@ from pathlib import Path
 from headway_wire.bundle import bundle_digest, check_payload_path
 from headway_wire.errors import NotFound, Unavailable
 
+SMALL_BYTES_MAX = 262_144
+"""The digest of a bundle up to this size is computed at once; to hand it to a thread would take longer."""
+
+KEPT_MAX = 10_000
+"""Bundles that are known to be here without looking."""
+
 MANIFEST = "manifest.json"
 PAYLOADS = "payloads"
 
@@ -24,6 +30,7 @@ class BundleFiles:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._kept: dict[str, None] = {}
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for left in root.glob(".new-*"):  # From a process that died while it wrote.
             shutil.rmtree(left, ignore_errors=True)
@@ -35,7 +42,15 @@ class BundleFiles:
         """
         for name in payloads:
             check_payload_path(name)
-        return await asyncio.to_thread(self._keep, manifest_json, dict(payloads))
+        if len(manifest_json) + sum(map(len, payloads.values())) <= SMALL_BYTES_MAX:
+            digest = bundle_digest(manifest_json, payloads)
+            if digest in self._kept:
+                return digest
+        digest = await asyncio.to_thread(self._keep, manifest_json, dict(payloads))
+        if len(self._kept) >= KEPT_MAX:
+            self._kept.pop(next(iter(self._kept)))
+        self._kept[digest] = None
+        return digest
 
     async def load(self, digest: str) -> tuple[str, dict[str, bytes]]:
         """The manifest as it was given, and the payloads.  Raises NotFound."""

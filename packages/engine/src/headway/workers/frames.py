@@ -16,7 +16,8 @@ HEAD = struct.Struct("!IB")
 FRAME_BYTES_MAX = 256 * 1024 * 1024
 """A peer that announces more is not ours, or broken."""
 
-RECV_BYTES = 256 * 1024
+RECV_BYTES = 64 * 1024
+"""More is taken in several calls: what is 128 KiB or more comes from the system each time, which costs more."""
 
 ORDER = 1
 """To a warden: the order, JSON."""

@@ -5,6 +5,7 @@ Source: runtime API, sections 3.1 to 3.3, 5, 10 and 11.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -14,16 +15,16 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 import msgspec
-from headway_wire.bundle import check_payloads, parse_manifest
+from headway_wire.bundle import check_payloads
 from headway_wire.errors import Conflict, HeadwayError, NotFound, Refused
-from headway_wire.manifest import Manifest, check_supported, read
+from headway_wire.manifest import Manifest
 
-from headway.bundles import plan_of
 from headway.core import commands as c
 from headway.core.plan import Plan
 from headway.core.run import Run
 from headway.ports import OPEN_STATUSES, Records, RunHead
 from headway.service.engine import Engine
+from headway.service.jobs.known import KnownBundles
 from headway.service.jobs.records import (
     Record,
     agent_record,
@@ -72,6 +73,7 @@ class Jobs:
     """The jobs of one tenant.
 
     capacity: slots of an executor pool.  node: the name of the node that work runs on.
+    shared: whether other engines use the same records.
     histories: events by the ids of pseudo jobs, `__cluster__` for one.
     on_start, on_end: called when a job was accepted, and when it has ended.
     """
@@ -87,6 +89,7 @@ class Jobs:
         tenant: str,
         node: str,
         capacity: Callable[[str], int],
+        shared: bool = True,
     ) -> None:
         self._engine = engine
         self._watch = watch
@@ -98,7 +101,10 @@ class Jobs:
         self._placement = placement
         self._tenant = tenant
         self._node = node
-        self._capacity = capacity
+        self._known = KnownBundles(capacity)
+        self._named: dict[str, str] = {}
+        self._naming = asyncio.Lock()
+        self._shared = shared
         self._manifests: dict[str, Manifest] = {}
         self.on_start: list[Hook] = []
         self.on_end: list[Hook] = []
@@ -122,8 +128,7 @@ class Jobs:
         """
         if job_id and await self.status(job_id) is not None:
             return job_id
-        manifest = read(parse_manifest(manifest_json))
-        check_supported(manifest)
+        manifest = self._known.manifest(manifest_json)
         check_payloads(payloads)
         digest = await self._bundles.keep(manifest_json, payloads)
         job_id = job_id or self._new_id(manifest.graph_id)
@@ -155,7 +160,7 @@ class Jobs:
     ) -> None:
         allocations = dict(await self._placement.place(job_id, manifest, force=manifest.forced))
         try:
-            plan = plan_of(manifest, digest, capacity=self._capacity, allocations=allocations)
+            plan = self._known.plan(digest, manifest, allocations)
             inputs: dict[str, Any] = {
                 "initial_inputs": {agent: list(b) for agent, b in manifest.seeds.items()}
             }
@@ -187,8 +192,8 @@ class Jobs:
             raise NotFound(f"there is no bundle '{name}': {hint}", code="unknown_bundle")
         digest = record.value.decode()
         text, _ = await self._bundles.load(digest)
-        manifest = read(parse_manifest(text))
-        plan = plan_of(manifest, digest, capacity=self._capacity)
+        manifest = self._known.manifest(text)
+        plan = self._known.plan(digest, manifest, {})
         if manifest.dataflow is not None:
             return plan, {"inputs": inputs}
         seeds = {agent: [inputs] if inputs else list(bodies) for agent, bodies in manifest.seeds.items()}
@@ -199,10 +204,17 @@ class Jobs:
 
     async def _name(self, graph_id: str, digest: str) -> None:
         """Remember the newest bundle of each graph, so that runbooks can name it."""
-        key = self._name_key(graph_id)
-        record = await self._records.get(key)
-        if record is None or record.value != digest.encode():
-            await self._records.put(key, digest.encode(), now_ms=self._engine.clock.now_ms())
+        async with self._naming:
+            if self._named.get(graph_id) == digest:
+                return
+            key = self._name_key(graph_id)
+            record = await self._records.get(key)
+            if record is None or record.value != digest.encode():
+                await self._records.put(key, digest.encode(), now_ms=self._engine.clock.now_ms())
+            if not self._shared:  # Nobody else gives names, so this one stays until the next.
+                if len(self._named) >= LIST_DEFAULT:
+                    self._named.pop(next(iter(self._named)))
+                self._named[graph_id] = digest
 
     def _new_id(self, graph_id: str) -> str:
         slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", graph_id)[:80].strip("-.") or "job"
@@ -307,7 +319,7 @@ class Jobs:
             text, _ = await self._bundles.load(digest)
             if len(self._manifests) >= LIST_DEFAULT:
                 self._manifests.pop(next(iter(self._manifests)))
-            found = self._manifests[digest] = read(parse_manifest(text))
+            found = self._manifests[digest] = self._known.manifest(text)
         return digest, found
 
     # Controlling ----------------------------------------------------------------------------------
