@@ -266,7 +266,7 @@ class Jobs:
         return [await self._summary(head) for head in heads]
 
     async def _summary(self, head: RunHead) -> Record:
-        """The line of one job.  One that has ended never changes, and may have a long history to be folded."""
+        """The line of one job.  One that has ended never changes, and its history may be long."""
         known = self._summaries.get(head.run)
         if known is not None:
             return known
