@@ -94,3 +94,19 @@ def test_the_last_events_are_those_of_the_whole_story_and_following_goes_on_afte
         assert last == stored[-3:]
 
     with_jobs(tmp_path, scenario)
+
+
+def test_a_job_that_was_given_something_nested_without_end_can_be_looked_at(tmp_path: Path) -> None:
+    deep: Any = "bottom"
+    for _ in range(700):
+        deep = [deep]
+
+    async def scenario(jobs: Jobs, _: CountingStore) -> None:
+        job_id = await jobs.submit(relayed(1), {}, metadata={"payload": deep, "kind": "event"})
+
+        found = await jobs.get(job_id)
+
+        assert found is not None and found["job"]["metadata"]["kind"] == "event"
+        assert "bottom" not in json.dumps(found) and "... (cut)" in json.dumps(found)
+
+    with_jobs(tmp_path, scenario)

@@ -48,6 +48,8 @@ LAST_EVENTS_MAX = 100_000
 SUMMARIES_KEPT_MAX = 2_000
 JOBS_SCANNED_MAX = 10_000
 TEXT_BYTES_MAX = 8_192
+LEVELS_SHOWN_MAX = 150
+CUT = "... (cut)"
 ENDED = ("succeeded", "failed", "cancelled", "timed_out")
 
 _NOT_JOB = "run-"  # Runs that were not submitted as jobs are called so.
@@ -523,12 +525,14 @@ def _last(recent: list[Record]) -> str:
     return f"{event['type']}({event.get('agent_id', '')})" if event.get("agent_id") else str(event["type"])
 
 
-def _shortened(value: Any) -> Any:
-    """The same with long texts cut.  Source: runtime API, section 3.2."""
+def _shortened(value: Any, levels: int = LEVELS_SHOWN_MAX) -> Any:
+    """The same with long texts cut, and what is nested too deeply.  Source: runtime API, section 3.2."""
     if isinstance(value, str):
-        return value if len(value) <= TEXT_BYTES_MAX else value[:TEXT_BYTES_MAX] + "... (cut)"
+        return value if len(value) <= TEXT_BYTES_MAX else value[:TEXT_BYTES_MAX] + CUT
+    if not isinstance(value, dict | list):
+        return value
+    if not levels:
+        return CUT
     if isinstance(value, dict):
-        return {key: _shortened(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_shortened(item) for item in value]
-    return value
+        return {key: _shortened(item, levels - 1) for key, item in value.items()}
+    return [_shortened(item, levels - 1) for item in value]
