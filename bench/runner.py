@@ -113,8 +113,16 @@ def take(side: Side, folder: Path, *, postgres: str, quick: bool) -> dict[str, A
     command += ["--runs", str(side.runs_for(quick=quick)), *where.arguments, *side.arguments]
     command += ["--postgres", postgres] if postgres else []
     began = time.perf_counter()
+    # Byte code is kept, as everywhere; peers were installed with theirs.
+    told = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command,
+        cwd=ROOT,
+        env=told,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     ) as process:
         try:
             out, errors = process.communicate(timeout=side.limit_s)

@@ -219,6 +219,58 @@ START = Scenario(
     ),
 )
 
+JOBS = Scenario(
+    "jobs",
+    "jobs of a compiled workflow of five steps: warm workers, cold ones, and the same functions in DBOS",
+    (
+        Side("Headway", "headway", "headway_jobs", "warm", 200, ("--executors", "64")),
+        Side("Headway, 4 executors", "headway", "headway_jobs", "warm", 200),
+        Side("Headway, cold", "headway", "headway_jobs", "cold", 60),
+        _dbos("steps", 400),
+    ),
+    (
+        Goal("Headway", "steps_per_s", "Headway, cold", at_least=10),
+        Goal("Headway", "steps_per_s", "DBOS", at_least=5),
+        Goal("Headway, 4 executors", "steps_per_s", "Headway, cold"),
+        Goal("Headway, 4 executors", "steps_per_s", "DBOS"),
+    ),
+)
+
+DRAIN = Scenario(
+    "drain",
+    "10,000 messages through a router and an aggregator, every turn durable",
+    (Side("Headway", "headway", "headway_jobs", "drain", 10_000),),
+    (
+        Goal("Headway", "turns_per_s", at_least=1_000),
+        Goal("Headway", "late_us", "Headway", "early_us", at_most=1.2),
+    ),
+)
+
+
+def _compiling(name: str, what: str, runs: int) -> tuple[Side, Side]:
+    """Ours, which compiles the documentation's workflow as printed, and the published one, which cannot."""
+    return (
+        Side(f"Headway{name}", "headway", "compiling", what, runs),
+        Side(f"published{name}", "mirrorneuron", "compiling", what, runs, ("--inline",)),
+    )
+
+
+COMPILE = Scenario(
+    "compile",
+    "a bundle from the workflow of the SDK's documentation, and from one of 200 steps",
+    (
+        *_compiling("", "warm", 60),
+        *_compiling(", process", "process", 15),
+        *_compiling(", 200 steps", "long", 5),
+    ),
+    (
+        Goal("Headway", "p50_ms", "published", at_most=1),
+        Goal("Headway, process", "p50_ms", "published, process", at_most=0.6),
+        Goal("Headway, 200 steps", "first_cpu_ms", at_most=150),
+        Goal("Headway, 200 steps", "first_cpu_ms", "published, 200 steps"),
+    ),
+)
+
 HELP = Scenario(
     "help",
     "`mn --help`, start of Python included",
@@ -241,5 +293,8 @@ SCENARIOS = (
     SLOW_DISK,
     HISTORY,
     START,
+    JOBS,
+    DRAIN,
+    COMPILE,
     HELP,
 )
