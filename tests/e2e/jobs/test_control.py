@@ -51,6 +51,24 @@ def test_a_paused_job_begins_nothing_new_survives_a_restart_and_goes_on(house: J
     assert house.ended(job_id)["job"]["result"]["output"] == 1
 
 
+def test_a_pause_ends_the_workers_of_steps_and_their_turns_are_taken_anew(house: Jobs) -> None:
+    nodes = [house.executor("a", hold=True, complete_run="$body")]
+    job_id = house.submit(workflow(nodes, [{"id": "a"}], "", inputs={"a": [{"n": 1}]}))
+    for pause in range(7):  # More often than an attempt may be lost.
+        house.until_held("a")
+        assert house.turns("a", job_id) == pause + 1
+        (house.folder / "a").unlink()
+        house.client.pause_job(job_id)
+        until(lambda: not house.job(job_id)["agents"][0]["running?"], within_s=20, what="its worker's end")
+        assert house.status(job_id) == "paused"
+        house.client.resume_job(job_id)
+    house.until_held("a")
+    house.go()
+
+    assert house.ended(job_id)["job"]["result"]["output"] == {"n": 1}
+    assert house.kinds(job_id).count("job_paused") == 7
+
+
 def test_a_cancelled_job_ends_its_workers_and_is_not_there_to_be_cancelled_again(house: Jobs) -> None:
     job_id = house.submit(messages([house.executor("a", hold=True)]))
     house.until_held("a")

@@ -257,9 +257,11 @@ def _beaten(run: Run, event: e.Beaten) -> None:
 def _retry_scheduled(run: Run, event: e.RetryScheduled) -> None:
     tries = _tries(run, event.step)
     run.windows.pop(event.step, None)
-    tries = (
-        replace(tries, losses=tries.losses + 1) if event.lost else replace(tries, failures=tries.failures + 1)
-    )
+    if event.lost:
+        # Who pauses a run ends its workers, as often as they like: that is no reason to give up.
+        tries = replace(tries, losses=tries.losses + (run.phase != "paused"))
+    else:
+        tries = replace(tries, failures=tries.failures + 1)
     _set(run, event.step, Delayed(event.turn, tries, event.failure, event.until_ms))
 
 

@@ -7,8 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from headway.core.plan import Permission
-from headway.core.run import AtGate, Delayed, Granted, Listening, Ready, Run, Running, State, Unknown
+from headway.core.plan import BUNDLE, Permission
+from headway.core.run import (
+    AtGate,
+    Delayed,
+    Granted,
+    Listening,
+    Ready,
+    Run,
+    Running,
+    State,
+    Unknown,
+    in_ledger,
+)
 from headway.core.value import value
 
 STOPPING = frozenset({"attempt_timeout", "attempt_silent"})
@@ -68,6 +79,18 @@ def abandoned(run: Run) -> list[Stop]:
         Stop(run.attempt_id(step, state.turn, state.tries.attempt))
         for step, state in states
         if isinstance(state, Running) and state.call.permission == Permission.READ
+    ]
+
+
+def interrupted(run: Run) -> list[Stop]:
+    """The workers of steps of the ledger that are out when their run is paused: they are ended, and take
+    their turn anew when it goes on.  Source: bundle contract, section 11.2; runtime API, section 11."""
+    return [
+        Stop(run.attempt_id(step, state.turn, state.tries.attempt))
+        for step in run.active
+        if isinstance(state := run.states[step], Running)
+        and state.call.plugin.startswith(BUNDLE)
+        and in_ledger(run, run.spec(step))
     ]
 
 

@@ -29,8 +29,9 @@ from headway.core.owed import (
     Stop,
     abandoned,
     attempts_out,
-    waiting_with,
+    interrupted,
     owed,
+    waiting_with,
     wake_ms,
 )
 from headway.core.plan import Plan
@@ -302,6 +303,8 @@ class Conductor:
             # A stop is sent before what this entry delivers: what nobody waits for must not leave after it.
             pending.stops += stops
             pending.deliveries = [one for one in pending.deliveries if one.id not in stops]
+        if run.phase == "paused" and any(isinstance(event, e.Paused) for event in events):
+            pending.stops += [stop.attempt_id for stop in interrupted(run)]
         self._set_timer(loaded, wake_ms(run, None if whole else touched))
 
     def _wait(self, run: Run, step: str) -> None:
