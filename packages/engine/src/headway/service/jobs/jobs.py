@@ -308,7 +308,10 @@ class Jobs:
     async def _run(self, job_id: str) -> Run:
         if not job_id or job_id.startswith(_NOT_JOB) or job_id in self._cleared:
             raise NotFound(f"there is no job '{job_id}'")
-        run = await self._engine.durable_run(job_id)
+        try:
+            run = await self._engine.durable_run(job_id)
+        except NotFound:
+            raise NotFound(f"there is no job '{job_id}'") from None
         if run.plan.job is None or run.tenant != self._tenant:
             raise NotFound(f"there is no job '{job_id}'")
         return run
