@@ -18,7 +18,7 @@ from headway.core.plan import Permission, Plan
 from headway.core.run import Final, Run
 from headway.service.codec import plan_from_json
 from headway.service.ledger import decode_events
-from headway.simulation.invariants import Broken, check_history
+from headway.simulation.invariants import Broken, check_folds, check_history
 
 from tests.programs import Away, Client, Refusal
 from tests.torture.book import Book
@@ -126,7 +126,8 @@ def _histories(ledger: Ledger) -> Iterator[str]:
     grants: Counter[str] = Counter()
     for run, events in ledger.events.items():
         try:
-            check_history(ledger.plans[run], events, grants)
+            whole = check_history(ledger.plans[run], events, grants)
+            check_folds(ledger.plans[run], events, whole, cut=max(len(events) // 2, 1))
         except Broken as broken:
             yield f"{run}: {broken}"
         folded = replay(ledger.plans[run], events)

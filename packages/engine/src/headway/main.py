@@ -100,19 +100,22 @@ def new_agent(name: str, into: Path | None) -> None:
 
 
 @cli.command()
-@click.argument("runbook", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option("--seeds", default=500, show_default=True, type=click.IntRange(1), help="How many lives.")
 @click.option("--first", default=0, show_default=True, help="The first seed.")
 @click.option("--input", "inputs", multiple=True, metavar="KEY=VALUE", help="An input of the runbook.")
 @click.option(
     "--change", "changes", multiple=True, metavar="ACTION", help="An action that changes something."
 )
-def sim(runbook: Path, seeds: int, first: int, inputs: tuple[str, ...], changes: tuple[str, ...]) -> None:
-    """Live through crashes, lost results and late approvals with RUNBOOK, and check the invariants."""
-    from headway.simulation.__main__ import simulate_runbook
+def sim(path: Path, seeds: int, first: int, inputs: tuple[str, ...], changes: tuple[str, ...]) -> None:
+    """Live through crashes, lost results and late approvals with PATH, and check the invariants.
+
+    PATH is a runbook, a bundle folder, or a manifest.
+    """
+    from headway.simulation.__main__ import simulate
 
     lives = range(first, first + seeds)
-    raise SystemExit(simulate_runbook(runbook, seeds=lives, inputs=inputs, changes=changes))
+    raise SystemExit(simulate(path, seeds=lives, inputs=inputs, changes=changes))
 
 
 @cli.group()

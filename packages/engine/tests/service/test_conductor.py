@@ -176,6 +176,19 @@ def test_a_run_that_is_taken_over_paused_is_woken_at_its_deadline() -> None:
     assert desk.run().status() == "timed_out"
 
 
+def test_a_question_of_a_running_attempt_is_closed_when_it_expires() -> None:
+    desk = Desk()
+    desk.submit(graph([agent("a", timeout_ms=3_600_000)], service=True))
+    desk.tell(c.AskPerson("a", "k", 2, "may I?", None, 30_000))
+    desk.settle()
+    assert desk.run().gates
+
+    assert desk.conductor.next_ms() == desk.now_ms + 30_000
+    desk.pass_time(30_000)
+
+    assert not desk.run().gates and desk.run().answers == {"apr-j-k": False}
+
+
 # Agents with several steps ------------------------------------------------------------------------
 
 

@@ -38,6 +38,25 @@ MUST_REFUSE = {
     "Report:unavailable",
 }
 
+MUST_HAPPEN = {type.__name__ for type in e.Event.__args__ if type is not e.Noted} | {
+    f"Noted {kind}"
+    for kind in (
+        "agent_beacon",
+        "job_recovery_started",
+        "job_recovered",
+        "service_agent_completed",
+        "workflow_branch_selected",
+        "workflow_completion_deferred",
+        "workflow_controller_checkpointed",
+        "workflow_graph_patch_rejected",
+        "workflow_run_completion_rejected",
+        "workflow_step_scatter_rejected",
+        "workflow_step_scattered",
+        "workflow_step_stale_event_ignored",
+        "workflow_step_started",
+    )
+}
+
 
 @pytest.fixture(autouse=True)
 def quiet() -> Any:
@@ -52,6 +71,7 @@ def test_no_life_breaks_an_invariant_and_everything_that_can_happen_has() -> Non
 
     assert told.broken == {}
     assert told.seeds == SEEDS
+    assert MUST_HAPPEN - set(told.happened) == set()
     assert MUST_SUCCEED - set(told.seen) == set()
     assert MUST_REFUSE - set(told.seen) == set()
     assert {"succeeded", "failed", "cancelled", "timed_out"} <= set(told.outcomes)
@@ -145,7 +165,7 @@ def effects_are_released_before_the_journal_answers(patch: pytest.MonkeyPatch) -
 
 
 def recovery_delivers_instead_of_asking(patch: pytest.MonkeyPatch) -> None:
-    def go_on(self: conductor.Conductor, run_id: str, *, now_ms: int) -> None:
+    def go_on(self: conductor.Conductor, run_id: str, *, now_ms: int, recovered: bool = False) -> None:
         loaded = self.loaded[run_id]
         for effect in owed.owed(loaded.run):
             if isinstance(effect, owed.Deliver):
@@ -238,7 +258,7 @@ def test_a_planted_fault_is_found(plant: Plant, invariant: int, monkeypatch: pyt
 
     found: set[str] = set()
     for seed in range(200):
-        found |= {text.partition(":")[0] for text in campaign([seed]).broken.values()}
+        found |= {text.partition(":")[0] for text in campaign([seed], jobs=0).broken.values()}
         if f"invariant {invariant}" in found:
             return
     pytest.fail(f"200 lives found only {found}")

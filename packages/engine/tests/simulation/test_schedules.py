@@ -16,7 +16,7 @@ from headway.simulation import schedule_campaign
 from headway.stores.memory import MemoryStore
 from msgspec.structs import replace
 
-SEEDS = int(os.environ.get("HEADWAY_SIM_SCHEDULE_SEEDS", "150"))
+SEEDS = int(os.environ.get("HEADWAY_SIM_SCHEDULE_SEEDS", "500"))
 FIRST = int(os.environ.get("HEADWAY_SIM_FIRST", "0"))
 
 MUST_HAPPEN = {

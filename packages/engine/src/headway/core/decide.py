@@ -435,6 +435,7 @@ def _note(progress: Progress, kind: str, payload: object, step: str, turn: int, 
         state = run.states.get(step)
         if not isinstance(state, Running) or (state.turn, state.tries.attempt) != (turn, attempt):
             return
-        if limit_ms := run.spec(step).liveness_ms:
+        limit_ms = run.spec(step).liveness_ms
+        if limit_ms and now_ms + limit_ms > state.alive_until_ms:
             progress.emit(e.Beaten(step, turn, attempt, now_ms + limit_ms))
     progress.emit(e.Noted(step, turn, attempt, kind, payload, now_ms))

@@ -272,6 +272,7 @@ class Conductor:
                         pending.spends.append(grant)
                 case e.Gated() | e.Asked():
                     pending.gates[event.gate] = self._gate_head(run, event)
+                    self._set_timer(loaded, event.expires_ms)
                 case e.Decided():
                     head = pending.gates.get(event.gate) or self._old_gate_head(run, gates_before[event.gate])
                     pending.gates[event.gate] = _decided(head, event)

@@ -7,7 +7,8 @@ checked; at the end every run must have ended.  The same seed gives the same lif
 of their own: `schedules`.
 """
 
-from headway.simulation.life import Campaign, Simulation, campaign
+from headway.simulation.campaign import Campaign, campaign
+from headway.simulation.life import Simulation
 from headway.simulation.schedules import ScheduleLife, schedule_campaign
 
 __all__ = ["Campaign", "ScheduleLife", "Simulation", "campaign", "schedule_campaign"]
