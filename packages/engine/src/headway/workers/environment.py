@@ -79,9 +79,13 @@ def environment(
     errand: Errand, given: Mapping[str, str], *, server: Mapping[str, str], row_1: Mapping[str, str]
 ) -> dict[str, str]:
     """All rows.  given: `facts`.  row_1: `inherited(server)`, which stays the same."""
+    return {**row_1, **own_rows(errand, given, server=server)}
+
+
+def own_rows(errand: Errand, given: Mapping[str, str], *, server: Mapping[str, str]) -> dict[str, str]:
+    """Rows 2 to 7: what one turn has beside what the server gives every worker."""
     executor, told = errand.executor, errand.told
     return {
-        **row_1,
         **given,
         **executor.environment,
         **allocated(errand.allocation),

@@ -10,7 +10,7 @@ import binascii
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import msgspec
 from headway_wire.manifest import Executor, Node
@@ -48,8 +48,12 @@ _encode = msgspec.json.Encoder().encode
 
 def moment(at_ms: int) -> str:
     """A moment as text, RFC 3339 in UTC."""
-    whole = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return f"{whole:%Y-%m-%dT%H:%M:%S}.{at_ms % 1000:03d}Z"
+    return f"{_second(at_ms // 1000)}.{at_ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(at_s: int) -> str:
+    return f"{datetime.fromtimestamp(at_s, UTC):%Y-%m-%dT%H:%M:%S}"
 
 
 @dataclass(slots=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from headway.workers import answer
 from headway.workers.answer import Place
 from headway.workers.beacons import KIND, MISSED_KIND, Beacons
 from headway.workers.command import command_line
-from headway.workers.environment import environment, facts, inherited, passed
+from headway.workers.environment import environment, facts, inherited, own_rows, passed
 from headway.workers.errand import Errand
 from headway.workers.keeper import GRACE_MS, Ended, Keeper, Order, Ward
 from headway.workers.staging import CannotStage, workdir
@@ -284,10 +285,9 @@ class WorkerLink:
         def make(base: str) -> bytes:
             nonlocal place
             given = facts(errand, base=base, workdir=f"{base}/{FOLDER}")
-            env = environment(errand, given, server=self._settings.environ, row_1=self._row_1)
-            place = Place(base, env, self._settings.node_name, station.known)
-            new = {name: value for name, value in env.items() if kind.env.get(name) != value}
-            return turn_frame(new, errand.files, self._output_bytes_max(station))
+            own = own_rows(errand, given, server=self._settings.environ)
+            place = Place(base, ChainMap(own, kind.env), self._settings.node_name, station.known)
+            return turn_frame(own, errand.files, self._output_bytes_max(station))
 
         attempt.warm = True
         self._warm.take(

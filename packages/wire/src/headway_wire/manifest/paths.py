@@ -5,12 +5,15 @@ Source: gRPC contract, section 3.1; bundle contract, sections 1 and 11.1.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from headway_wire.manifest.findings import shown
 
 PATH_BYTES_MAX = 1_024
 SEGMENT_BYTES_MAX = 255
+
+_CONTROL = re.compile("[\x00-\x1f\x7f]")
 
 
 def path_problem(name: object) -> str:
@@ -30,7 +33,7 @@ def path_problem(name: object) -> str:
         return f"not contain '..': {shown(name)}"
     if "" in segments or "." in segments:
         return f"not contain empty or '.' segments: {shown(name)}"
-    if any(ord(letter) < 32 or ord(letter) == 127 for letter in name):
+    if _CONTROL.search(name):
         return f"not contain control characters: {shown(name)}"
     try:
         sizes = [len(segment.encode()) for segment in segments]
