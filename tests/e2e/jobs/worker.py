@@ -10,9 +10,10 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 
-def told(value, body, count):
+def told(value: Any, body: Any, count: int) -> Any:
     """`value` with "$body" and "$count" filled in."""
     if value == "$body":
         return body
@@ -25,14 +26,14 @@ def told(value, body, count):
     return value
 
 
-def until_there(file):
+def until_there(file: Path) -> None:
     """Wait for a file, within bounds."""
     until = time.monotonic() + 60
     while not file.exists() and time.monotonic() < until:
         time.sleep(0.01)
 
 
-def main():
+def main() -> None:
     do = json.loads(os.environ["DO"])
     body = json.loads(Path(os.environ["MN_INPUT_FILE"]).read_text())
     context = json.loads(Path(os.environ["MN_CONTEXT_FILE"]).read_text())

@@ -38,6 +38,10 @@ class Heard:
     def beat(self, attempts: Sequence[str]) -> None:
         self.words += [(attempt, "alive") for attempt in attempts]
 
+    def note(self, attempt: str, kind: str, payload: object) -> None:
+        """Nobody notes anything here."""
+        raise AssertionError(f"{attempt} noted {kind}")
+
     def by_id(self) -> dict[str, Result]:
         return {result.id: result for result in self.results}
 

@@ -43,10 +43,17 @@ def with_jobs(folder: Path, scenario: Callable[[Jobs, CountingStore], Awaitable[
     async def whole() -> None:
         store = CountingStore()
         async with open_engine(store) as engine, Watch(engine) as watch:
-            files, rest = BundleFiles(folder), {"tenant": "t", "node": "here"}
-            await scenario(
-                Jobs(engine, watch, store, files, Anywhere(), capacity=lambda pool: 1, **rest), store
+            jobs = Jobs(
+                engine,
+                watch,
+                store,
+                BundleFiles(folder),
+                Anywhere(),
+                tenant="t",
+                node="here",
+                capacity=lambda pool: 1,
             )
+            await scenario(jobs, store)
 
     asyncio.run(whole())
 

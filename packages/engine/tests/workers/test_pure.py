@@ -296,7 +296,9 @@ def test_an_answer_that_nobody_could_walk_is_refused(key: str) -> None:
     result = told(errand(Message("m", "t")), json.dumps(answer))
 
     assert result.error is not None and "nested more than 100 levels" in result.error[1]
-    flat = {key: [{"type": "t", "body": [[]] * 500}] if key == "emit_messages" else [[]] * 500}
+    flat: dict[str, Any] = {
+        key: [{"type": "t", "body": [[]] * 500}] if key == "emit_messages" else [[]] * 500
+    }
     assert told(errand(Message("m", "t")), json.dumps(flat)).error is None
     data = told(errand(Message("m", "t")), json.dumps({"outputs": deep}))
     assert data.error is None, "what is no answer is data"

@@ -103,6 +103,12 @@ def _drop(run: Run, step: str) -> None:
         run.waiting -= len(left)
 
 
+def _close(run: Run, step: str, at_ms: int) -> None:
+    """A step is over: remember when, if it was worked on."""
+    if step in run.spans:
+        run.spans[step] = (run.spans[step][0], at_ms)
+
+
 def _tell_children(run: Run, step: str, state: Final) -> None:
     success = state.failure is None and state.status in ("completed", "partial")
     failed = state.failure is not None
@@ -207,8 +213,10 @@ def _decided(run: Run, event: e.Decided) -> None:
 def _dispatched(run: Run, event: e.Dispatched) -> None:
     state = run.states.get(event.step)
     grant = state.grant if isinstance(state, Granted) and state.grant.id == event.grant else None
-    if run.plan.job is not None and event.step not in run.windows and in_ledger(run, run.spec(event.step)):
-        run.windows[event.step] = (event.at_ms, event.deadline_ms)
+    if run.plan.job is not None:
+        run.spans.setdefault(event.step, (event.at_ms, 0))
+        if event.step not in run.windows and in_ledger(run, run.spec(event.step)):
+            run.windows[event.step] = (event.at_ms, event.deadline_ms)
     tries = _tries(run, event.step)
     if tries.attempt != event.attempt:
         tries = replace(tries, attempt=event.attempt)
@@ -291,6 +299,7 @@ def _completed(run: Run, event: e.Completed) -> None:
     if not agent:
         run.memory.pop(event.step, None)
     _finish(run, event.step, Final(event.status, event.output, attempt=event.attempt))
+    _close(run, event.step, event.at_ms)
 
 
 def _take(run: Run, step: str) -> Message | None:
@@ -390,6 +399,7 @@ def _tally_anew(run: Run) -> None:
 
 def _failed(run: Run, event: e.Failed) -> None:
     _finish(run, event.step, Final(event.status, None, event.failure, event.failure.message, event.attempt))
+    _close(run, event.step, event.at_ms)
 
 
 def _skipped(run: Run, event: e.Skipped) -> None:

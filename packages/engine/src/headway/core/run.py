@@ -194,13 +194,14 @@ class Run:
     left: steps (instances included) that are waited for and not final.
     length: number of events folded so far.
 
-    What agents need.  memory: what each keeps between turns.  at_work: the step for which an agent works
-    now.  heard: the last message that a step took.  taken: how many messages each agent took.  waiting: the
-    number of messages in all inboxes.  windows: from when to when the current attempt of a step of the
-    ledger lasts.  restarts: the moments at which a step's agent was started again, by policy.  answer: what
-    the run comes to once it ends.  revision, patches: what was done to the graph; `plan` is the graph as it
-    is now, and `grafted` says whether it is another than the stored one.  restless: the last decision left
-    in-core work undone; it is not stored, since whoever folds a run looks at all of it.
+    What agents need. memory: what each keeps between turns. at_work: the step for which an agent works now.
+    heard: the last message that a step took. taken: how many messages each agent took. waiting: the number
+    of messages in all inboxes. windows: from when to when the current attempt of a step of the ledger
+    lasts. spans: from when to when a job's step was worked on, 0 while it is. restarts: the moments at
+    which a step's agent was started again, by policy. answer: what the run comes to once it ends. revision,
+    patches: what was done to the graph; `plan` is the graph as it is now, and `grafted` says whether it is
+    another than the stored one. restless: the last decision left in-core work undone; it is not stored,
+    since whoever folds a run looks at all of it.
     """
 
     plan: Plan
@@ -239,6 +240,7 @@ class Run:
     taken: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
     windows: dict[str, tuple[int, int]] = field(default_factory=dict)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     restarts: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     answer: Answered | None = None
     revision: int = 0

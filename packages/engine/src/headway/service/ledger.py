@@ -105,6 +105,7 @@ def encode_run(run: Run) -> bytes:
             "finished": run.finished,
             "heard": run.heard,
             "windows": run.windows,
+            "spans": run.spans,
             "answer": run.answer,
         }
         | ({"plan": plan_to_json(run.plan).decode()} if run.grafted else {})
@@ -131,6 +132,7 @@ def decode_run(plan: Plan, text: bytes) -> Run:
     run.finished = msgspec.convert(raw["finished"], e.Finished | None)
     run.heard = msgspec.convert(raw.get("heard", {}), dict[str, Message])
     run.windows = msgspec.convert(raw.get("windows", {}), dict[str, tuple[int, int]])
+    run.spans = msgspec.convert(raw.get("spans", {}), dict[str, tuple[int, int]])
     run.answer = msgspec.convert(raw.get("answer"), e.Answered | None)
     return run
 

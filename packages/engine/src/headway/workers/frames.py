@@ -17,7 +17,7 @@ FRAME_BYTES_MAX = 256 * 1024 * 1024
 """A peer that announces more is not ours, or broken."""
 
 RECV_BYTES = 64 * 1024
-"""More is taken in several calls: a buffer of 128 KiB or more is fetched from the system each time."""
+"""More is taken in several calls: 128 KiB and more come from the system each time, which costs more."""
 
 ORDER = 1
 """To a warden: the order, JSON."""

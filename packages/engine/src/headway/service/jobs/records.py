@@ -292,6 +292,9 @@ def step_record(run: Run, step: str) -> Record:
         "beacon_timeout_ms": spec.liveness_ms or spec.timeout_ms,
         "attempt_count": 0,
     }
+    if step in run.spans:
+        began_ms, ended_ms = run.spans[step]
+        record |= {"started_at": iso(began_ms), "ended_at": iso(ended_ms) or None}
     if isinstance(state, Final):
         record |= {
             "attempt_count": state.attempt,
@@ -315,7 +318,6 @@ def _current(run: Run, step: str, state: Running) -> Record:
     message = inbox[0].id if inbox else ""
     attempt = state.tries.attempt
     return {
-        "started_at": iso(state.started_ms),
         "deadline_at": iso(state.deadline_ms),
         "current_attempt": {
             "attempt_id": f"{step}:attempt:{attempt}",
