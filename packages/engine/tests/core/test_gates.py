@@ -224,6 +224,21 @@ def test_a_running_attempt_may_ask_a_person_once_per_key() -> None:
     assert run.step_status("a") == "running"
 
 
+def test_the_answer_to_a_question_grants_no_call_though_its_step_waits_at_a_gate() -> None:
+    """Invariant 3: what was approved is the answer to an earlier attempt, not the call at the gate."""
+    run, _ = begun(chain(step("a")), mode="manual")
+    approve(run)
+    advance(run, c.AskPerson("a", "k", 2, "may I?", None, 60_000), world())
+    advance(run, c.Lose("a", 1, 1, "gone"), world())
+    advance(run, c.Wake(), world(NOW_MS + 1_000))
+    assert run.step_status("a") == "gated"
+
+    (event,) = advance(run, c.Decide("apr-1-k", True, "grace", "admin"), world(NOW_MS + 1_000))
+
+    assert isinstance(event, e.Decided) and event.grant == ""
+    assert run.step_status("a") == "gated" and run.answers == {"apr-1-k": True}
+
+
 def test_a_run_can_have_only_so_many_questions_open_at_once() -> None:
     run, _ = begun(chain(step("a")))
     for number in range(QUESTIONS_MAX):

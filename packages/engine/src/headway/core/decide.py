@@ -340,7 +340,7 @@ def _decide_gate(progress: Progress, command: c.Decide) -> None:
 def _close_gate(progress: Progress, gate: Gate, decision: str, by: str, comment: str) -> None:
     run, now_ms = progress.run, progress.world.now_ms
     state = run.states.get(gate.step)
-    calls = isinstance(state, AtGate) and state.call.plugin != APPROVAL
+    calls = isinstance(state, AtGate) and state.call.plugin != APPROVAL and not gate.question
     grant = f"grt-{gate.id.removeprefix('apr-')}" if decision == "approved" and calls else ""
     progress.emit(e.Decided(gate.id, gate.step, decision, by, comment, now_ms, grant))
     if gate.question:
