@@ -116,17 +116,21 @@ def _differences(one: Run, other: Run) -> list[str]:
     return [name for name in Run.__slots__ if getattr(one, name) != getattr(other, name)]
 
 
-def check_story(plan: Plan, entries: Sequence[Sequence[e.Event]]) -> None:
-    """A job is told to its end, which is told once and last; its ledger can be shown at any time."""
+def check_story(plan: Plan, entries: Sequence[Sequence[e.Event]], *, since: int) -> None:
+    """A job is told to its end, which is told once and last, from its first entry or from a later one; and
+    its ledger can be shown at any time."""
     assert plan.job is not None
     pressure = dict.fromkeys(plan.job.agents, PRESSURE)
-    story = Story(plan, node=NODE, pressure=pressure)
-    told = []
-    for events in entries:
-        told += story.tell(events, at_ms=1)
-    types = [one["type"] for one in told]
-    ends = [number for number, type in enumerate(types) if type in TERMINAL]
-    expected = [len(types) - 1] if story.run.phase == "finished" else []
-    check(ends == expected, 4, f"{story.run.id}: of {len(types)} told events these end it: {ends}")
+    _check_told(Story(plan, node=NODE, pressure=pressure), entries)
+    start = replay(plan, [event for events in entries[:since] for event in events])
+    msgspec.json.encode(workflow_state(start, updated_ms=1))
+    if start.phase != "finished":
+        _check_told(Story.since(start, node=NODE, pressure=pressure), entries[since:])
+
+
+def _check_told(story: Story, entries: Sequence[Sequence[e.Event]]) -> None:
+    told = [one for events in entries for one in story.tell(events, at_ms=1)]
+    ends = [number for number, one in enumerate(told) if one["type"] in TERMINAL]
+    expected = [len(told) - 1] if story.run.phase == "finished" else []
+    check(ends == expected, 4, f"{story.run.id}: of {len(told)} told events these end it: {ends}")
     msgspec.json.encode(told)
-    msgspec.json.encode(workflow_state(story.run, updated_ms=1))

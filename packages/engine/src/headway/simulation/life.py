@@ -516,9 +516,12 @@ class Simulation:
             plan, events = self.ledger.plan_of(run_id), self.ledger.events(run_id)
             self.happened.update(_kind(event) for event in events)
             run = check_history(plan, events, grants, sent=self.crew.given, said=self.crew.said)
+            head = self.ledger.heads[run_id]
+            check(head == run.status(), 1, f"{run_id} is {run.status()}, lists say {head}")
             check_folds(plan, events, run, cut=self.random.randint(1, len(events)))
             if plan.job is not None and self.random.random() < 0.5:
-                check_story(plan, self.ledger.told[run_id])
+                entries = self.ledger.told[run_id]
+                check_story(plan, entries, since=self.random.randint(1, len(entries)))
         for gate, run_id in self.decided.items():
             decided = any(isinstance(ev, e.Decided) and ev.gate == gate for ev in self.ledger.events(run_id))
             check(decided, 1, f"the decision on {gate} was acknowledged and is lost")

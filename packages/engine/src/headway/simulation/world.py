@@ -119,6 +119,7 @@ class Ledger:
     told: dict[str, list[list[e.Event]]] = field(default_factory=dict)
     lengths: dict[str, int] = field(default_factory=dict)
     snapshots: dict[str, tuple[int, bytes]] = field(default_factory=dict)
+    heads: dict[str, str] = field(default_factory=dict)
     plans: dict[str, Plan] = field(default_factory=dict)
     spent: set[str] = field(default_factory=set)
     over: set[str] = field(default_factory=set)
@@ -145,6 +146,8 @@ class Ledger:
         self.told.setdefault(entry.run, []).append(events)
         self.lengths[entry.run] = entry.seq + entry.count
         self.spent |= set(entry.spends)
+        if entry.head is not None:
+            self.heads[entry.run] = entry.head.status
         if entry.snapshot is not None:
             self.snapshots[entry.run] = (self.lengths[entry.run], entry.snapshot)
         if any(isinstance(event, e.Finished) for event in events):
