@@ -31,7 +31,7 @@ TURN_HEAD = struct.Struct("!6I")
 ANSWER_HEAD = struct.Struct("!i4IB")
 SAME = 0xFFFFFFFF
 
-TURNS_MAX = 1_000
+TURNS_MAX = 10_000
 """A process ends after so many turns, so that what leaks does not gather."""
 GROWTH_KIB_MAX = 256 * 1024
 """A process ends when its peak memory has grown by so much since its first turn."""
