@@ -378,6 +378,7 @@ class Engine:
             await self._dirty.wait()
             self._dirty.clear()
             while self._conductor.has_work():
+                await asyncio.sleep(0)  # What has arrived already comes into the same commit.
                 await self._write_once()
 
     async def _write_once(self) -> None:
