@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headway.workers import answer, environment, errand, keeper, link, warm
+from headway.workers import answer, environment, errand, keeper, link, warm, warm_process
 
 from tests.tidy.tree import REPOSITORY
 
@@ -11,8 +11,8 @@ PAGE = " ".join((REPOSITORY / "docs/reference/workers.md").read_text().split())
 
 def test_the_numbers_and_names_on_the_page_are_those_of_the_code() -> None:
     for said in (
-        f"after {warm.TURNS_MAX} turns",
-        f"grown by {warm.GROWTH_KIB_MAX // 1024} MiB",
+        f"after {warm_process.TURNS_MAX} turns",
+        f"grown by {warm_process.GROWTH_KIB_MAX // 1024} MiB",
         f"after {warm.IDLE_S:.0f} seconds without work",
         f"at most {link.WorkerSettings.__dataclass_fields__['warm_processes_max'].default} of them",
         f"most {link.OUTPUT_BYTES_MAX // 2**20} MiB",

@@ -101,6 +101,13 @@ class Agents:
     def grow(self, size):
         len(bytearray(b"x" * size))
         return os.getpid()
+    def mark(self, file, id, then):
+        with open(file, "a") as marks: marks.write(id + "\\n")
+        if then == "slow": time.sleep(0.03)
+        if then == "raise": raise ValueError("wrong")
+        if then == "exit": os._exit(3)
+        if then == "leave behind": open("left.txt", "w").write("x")
+    def limited(self, seconds): time.sleep(seconds)
     def unjson(self): return object()
     def exhaust(self): return self.exhaust()
 """
@@ -118,6 +125,8 @@ def agent(method: str, **config: Any) -> dict[str, Any]:
     given["environment"] = {
         "MN_PY_SOURCE_MODULE": "flow", "MN_PY_OWNER_CLASS": "Agents", "MN_PY_METHOD": method,
     } | config.get("environment", {})  # fmt: skip
+    if method == "limited":
+        given.setdefault("timeout_seconds", 1)
     return {"node_id": method, "config": given}
 
 
@@ -410,8 +419,8 @@ def test_what_our_compiler_did_not_write_runs_cold(
 def test_a_process_ends_after_its_turns_and_when_it_has_grown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("headway.workers.warm.TURNS_MAX", 3)
-    monkeypatch.setattr("headway.workers.warm.GROWTH_KIB_MAX", 20_000)
+    monkeypatch.setattr("headway.workers.warm_process.TURNS_MAX", 3)
+    monkeypatch.setattr("headway.workers.warm_process.GROWTH_KIB_MAX", 20_000)
 
     async def scenario() -> None:
         async with warm(tmp_path) as b:

@@ -52,6 +52,12 @@ class Channel:
             self._unsent.clear()
         self._peer.close()
 
+    def drain(self) -> None:
+        """Take what has arrived already; the peer's end is not told."""
+        self._on_end = _nothing
+        while self._open and self._read():
+            pass
+
     def _end(self) -> None:
         self.close()
         self._on_end()
@@ -74,20 +80,26 @@ class Channel:
             self._unsent.popleft()
         self._loop.remove_writer(self._peer.fileno())
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Take what has arrived; False when there was nothing."""
         try:
             arrived = self._peer.recv(RECV_BYTES)
         except (BlockingIOError, InterruptedError):
-            return
+            return False
         except OSError:
             arrived = b""
         if not arrived:
             self._end()
-            return
+            return False
         try:
             for kind, content in self._frames.feed(arrived):
                 self._on_frame(kind, content)
                 if not self._open:
-                    return
+                    return False
         except BadFrame:
             self._end()
+        return True
+
+
+def _nothing() -> None:
+    """Nobody need hear of it."""

@@ -41,6 +41,10 @@ TURN = 10
 """To a warm host: one turn; see `warm_host`."""
 ANSWER = 11
 """From a warm host: what became of the turn."""
+AHEAD = 12
+"""To a warm host: a turn as in TURN, for which it needs a permit."""
+RETURNED = 13
+"""From a warm host: it had no permit for a turn that was sent ahead, and has forgotten it."""
 
 
 class BadFrame(Exception):

@@ -26,7 +26,8 @@ from headway.workers.errand import Errand
 from headway.workers.keeper import GRACE_MS, Ended, Keeper, Order, Ward
 from headway.workers.staging import CannotStage, workdir
 from headway.workers.stations import FOLDER, KNOWN_WORKERS, WORKER, Station, stations_of
-from headway.workers.warm import Kind, Turn, WarmWorkers, turn_frame
+from headway.workers.warm import WarmWorkers
+from headway.workers.warm_process import Kind, Turn, turn_frame
 
 log = logging.getLogger("headway.workers")
 

@@ -14,7 +14,7 @@ import msgspec
 from headway_wire.errors import Invalid
 from headway_wire.manifest import Executor, Manifest, Node, read
 
-from headway.workers.warm import Kind
+from headway.workers.warm_process import Kind
 
 GENERATOR = "mn-python-sdk"
 FOLDER = "mn_python_workflow"

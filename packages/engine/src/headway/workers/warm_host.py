@@ -5,6 +5,9 @@ and says for itself what `frames` says.  A turn sees what a fresh process would 
 working directory and import path.  What it changes of those is put back; when that cannot be, because it left
 threads, processes or files behind, this process ends after it.
 
+A turn that was sent ahead takes a byte from the pipe that came before all else; when there is none, the
+engine has taken the turn back.
+
 Arguments: the module to take turns with, and the staging folder.
 Source: bundle contract, sections 11 and 13.3.
 """
@@ -21,17 +24,19 @@ import socket
 import struct
 import sys
 import threading
+import time
 import traceback
 from typing import Any
 
 HEAD = struct.Struct("!IB")
 TURN_HEAD = struct.Struct("!6I")
 """Output limit in bytes, then the sizes of environment, input, message, body and context."""
-ANSWER_HEAD = struct.Struct("!i4IB")
-"""Exit code, peak memory in KiB, bytes cut of stdout and of stderr, size of stdout, and whether it ends."""
+ANSWER_HEAD = struct.Struct("!i5IB")
+"""Exit code, microseconds, peak memory in KiB, bytes cut of stdout and of stderr, size of stdout, and whether
+the process ends."""
 SAME = 0xFFFFFFFF
 """The size of a body that is the input once more."""
-READY, TURN, ANSWER = 9, 10, 11
+READY, TURN, ANSWER, AHEAD, RETURNED = 9, 10, 11, 12, 13
 
 FILES = (
     "mirror_neuron_input.json",
@@ -108,8 +113,8 @@ class _Bytes(io.RawIOBase):
 class Host:
     """One process: what it was at its start, and the turns it takes."""
 
-    def __init__(self, engine: socket.socket, module: str, base: str) -> None:
-        self._engine, self._module, self._base = engine, module, base
+    def __init__(self, engine: socket.socket, permits: int, module: str, base: str) -> None:
+        self._engine, self._permits, self._module, self._base = engine, permits, module, base
         self._tape = Tape()
         self._environment = self._given = dict(os.environ)
         self._stored: dict[bytes, bytes] = {}
@@ -127,14 +132,24 @@ class Host:
         _send(self._engine, READY, b"")
         while True:
             try:
-                _, content = _receive(self._engine)
+                kind, content = _receive(self._engine)
+                if kind == AHEAD and not self._permitted():
+                    _send(self._engine, RETURNED, b"")
+                    continue
             except (EOFError, OSError):
                 return
             if self._turn(content):
                 return
 
+    def _permitted(self) -> bool:
+        try:
+            return bool(os.read(self._permits, 1))
+        except BlockingIOError:
+            return False
+
     def _turn(self, content: bytes) -> bool:
         """One turn; True when it was the last."""
+        began_s = time.perf_counter()
         limit, *sizes = TURN_HEAD.unpack_from(content)
         start = TURN_HEAD.size
         parts: list[bytes] = []
@@ -156,8 +171,9 @@ class Host:
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         said = self._tape.said()
         cut = max(0, len(out) - limit)
+        took_us = min(round((time.perf_counter() - began_s) * 1e6), 0xFFFFFFFF)
         head = ANSWER_HEAD.pack(
-            code, memory & 0xFFFFFFFF, cut, self._tape.cut & 0xFFFFFFFF, len(out) - cut, last
+            code, took_us, memory & 0xFFFFFFFF, cut, self._tape.cut & 0xFFFFFFFF, len(out) - cut, last
         )
         _send(self._engine, ANSWER, head + out[: len(out) - cut] + said)
         return last
@@ -276,7 +292,9 @@ def main() -> None:
     sys.path[0] = os.getcwd()  # As if the worker's own file had been started.
     sys.dont_write_bytecode = True
     _adopt_orphans()
-    Host(engine, module, base).run()
+    _, (permits,), _, _ = socket.recv_fds(engine, 1, 1)
+    os.set_inheritable(permits, False)
+    Host(engine, permits, module, base).run()
 
 
 if __name__ == "__main__":
