@@ -215,7 +215,41 @@ def a_worker_tells_the_end_of_its_job(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(story.Story, "_noted", noted)
 
 
+def who_has_sent_too_much_goes_on(patch: pytest.MonkeyPatch) -> None:
+    original = agents.next_turn
+
+    def next_turn(progress: progress.Progress, step: str, spec: Any) -> None:
+        blocked, progress.run.blocked = progress.run.blocked, {}
+        original(progress, step, spec)
+        progress.run.blocked = blocked | progress.run.blocked
+
+    patch.setattr(progress, "next_turn", next_turn)
+
+
+def nobody_is_let_in_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(progress, "release", lambda progress: None)
+
+
+def what_waits_outside_is_left_out_of_snapshots(patch: pytest.MonkeyPatch) -> None:
+    original = ledger.encode_run
+
+    def encode_run(run: Run) -> bytes:
+        bare = run.copy()
+        bare.held, bare.blocked = {}, {}
+        return original(bare)
+
+    patch.setattr(conductor, "encode_run", encode_run)
+
+
+def an_inbox_takes_more_than_it_holds(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(messages, "no_room", lambda run, step, world: "")
+
+
 PLANTED = [
+    (who_has_sent_too_much_goes_on, 10),
+    (nobody_is_let_in_again, 10),
+    (what_waits_outside_is_left_out_of_snapshots, 10),
+    (an_inbox_takes_more_than_it_holds, 10),
     (a_message_is_delivered_twice_after_a_recovery, 10),
     (messages_overtake_each_other, 10),
     (a_turn_takes_the_newest_message, 10),

@@ -38,15 +38,18 @@ def next_turn(progress: Progress, step: str, spec: Step) -> None:
     state = run.states.get(step)
     turn = state.turn if isinstance(state, Idle | Listening) else 0
     tries = state.tries if isinstance(state, Listening) else Tries()
+    agent = spec.agent or step
+    if agent in run.blocked:
+        return  # What it has sent has to find room first; then it is looked at again.
     if run.inbox.get(step):
-        if run.at_work.get(spec.agent or step, step) == step:
+        if run.at_work.get(agent, step) == step:
             _take(progress, step, spec, turn + 1, tries)
     elif state is None and (opening := _opening(run, step, spec)):
         message = e.Message(f"{run.id}/{step}/0/0/{step}", opening["type"], opening["body"])
         progress.emit(e.Delivered(step, message, progress.world.now_ms))
-        if run.at_work.get(spec.agent or step, step) == step:
+        if run.at_work.get(agent, step) == step:
             _take(progress, step, spec, turn + 1, tries)
-    elif spec.ends is Ends.SAID and run.plan.job is None:
+    elif spec.ends is Ends.SAID and run.plan.job is None and step not in run.held:
         # Without a job, a step is over when nobody can send to it any more.
         sources = run.plan.sources_of.get(step, frozenset())
         if sources and all(isinstance(run.states.get(source), Final) for source in sources):

@@ -136,7 +136,8 @@ def _begin(progress: Progress) -> None:
     """Give every entrypoint its first messages, unless that was done, and look at everything."""
     if not progress.run.has_begun():
         for agent, message in seeds(progress.run):
-            post(progress, agent, message)
+            if not post(progress, agent, message):
+                break
     progress.look_at_all()
 
 
@@ -420,7 +421,7 @@ def _send(progress: Progress, agent: str, message: e.Message) -> None:
     if not any(run.plan.by_id[step].on_message for step in steps):
         raise Invalid(f"'{agent}' takes no messages")
     step = receiver(run, agent, "")
-    if full := no_room(run, step):
+    if full := no_room(run, step, progress.world):
         raise Throttled(full)
     if isinstance(run.states.get(step), Final):
         raise Conflict(f"step '{step}' is over and takes no more messages")

@@ -401,6 +401,24 @@ class Delivered:
 
 
 @value
+class Held:
+    """A message found no room in the inbox of `step`: it waits outside, and its sender takes no turn."""
+
+    step: str
+    message: Message
+    at_ms: int
+
+
+@value
+class Released:
+    """There is room again: the first `count` messages that waited outside are in the inbox of `step`."""
+
+    step: str
+    count: int
+    at_ms: int
+
+
+@value
 class Ignored:
     """A late, doubled or stale report; recorded, and without effect."""
 
@@ -441,5 +459,7 @@ Event = (
     | Scattered
     | Gathered
     | Delivered
+    | Held
+    | Released
     | Ignored
 )

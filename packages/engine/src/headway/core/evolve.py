@@ -101,6 +101,15 @@ def _drop(run: Run, step: str) -> None:
     """What still waits for a step goes with it."""
     if left := run.inbox.pop(step, None):
         run.waiting -= len(left)
+    for message in run.held.pop(step, ()):
+        _unblock(run, message.source)
+
+
+def _unblock(run: Run, sender: str) -> None:
+    """One message less of a sender waits outside."""
+    run.blocked[sender] -= 1
+    if not run.blocked[sender]:
+        del run.blocked[sender]
 
 
 def _close(run: Run, step: str, at_ms: int) -> None:
@@ -426,6 +435,22 @@ def _delivered(run: Run, event: e.Delivered) -> None:
     run.inbox.setdefault(event.step, deque()).append(event.message)
 
 
+def _held(run: Run, event: e.Held) -> None:
+    run.held.setdefault(event.step, deque()).append(event.message)
+    run.blocked[event.message.source] = run.blocked.get(event.message.source, 0) + 1
+
+
+def _released(run: Run, event: e.Released) -> None:
+    held, inbox = run.held.get(event.step, deque()), run.inbox.setdefault(event.step, deque())
+    for _ in range(min(event.count, len(held))):
+        message = held.popleft()
+        inbox.append(message)
+        run.waiting += 1
+        _unblock(run, message.source)
+    if not held:
+        run.held.pop(event.step, None)
+
+
 def _ignored(run: Run, event: e.Ignored) -> None:
     run.ignored_count += 1
 
@@ -460,5 +485,7 @@ _FOLD: dict[type, Callable[[Run, Any], None]] = {
     e.Scattered: _scattered,
     e.Gathered: _gathered,
     e.Delivered: _delivered,
+    e.Held: _held,
+    e.Released: _released,
     e.Ignored: _ignored,
 }

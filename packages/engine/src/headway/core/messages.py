@@ -15,12 +15,7 @@ from headway.core.run import Final, Run
 
 if TYPE_CHECKING:
     from headway.core.progress import Progress
-
-INBOX_MESSAGES_MAX = 10_000
-"""Messages that may wait for one step."""
-
-RUN_MESSAGES_MAX = 100_000
-"""Messages that may wait in one run."""
+    from headway.core.world import World
 
 INHERITED = ("correlation_id", "content_type", "content_encoding", "artifacts")
 """What a message takes over from the one that caused it, unless it says otherwise."""
@@ -36,6 +31,9 @@ ATTEMPT_HEADERS = "mn.workflow."
 
 BYTES = "body_base64"
 """Where the body of a message is kept that is no JSON."""
+
+STUCK_NAMED_MAX = 5
+"""Steps that a failure names."""
 
 OVER = "step is over"
 NO_TARGET = "dead_letter"
@@ -83,8 +81,8 @@ def send(
             message = e.Message(id, emission.type, emission.body, agent, meta)
             if reason:
                 progress.emit(e.Dropped(step, message, reason, progress.world.now_ms))
-            else:
-                post(progress, target, message, sender=step)
+            elif not post(progress, target, message, sender=step):
+                return
 
 
 def relay(progress: Progress, step: str, turn: int, type: str) -> None:
@@ -101,26 +99,58 @@ def relay(progress: Progress, step: str, turn: int, type: str) -> None:
     send(progress, step, turn, [e.Emission(type or message.type, message.body, meta=meta)])
 
 
-def post(progress: Progress, agent: str, message: e.Message, *, sender: str = "") -> None:
-    """Put a message into the inbox of the step for which `agent` takes it."""
-    run, now_ms = progress.run, progress.world.now_ms
+def post(progress: Progress, agent: str, message: e.Message, *, sender: str = "") -> bool:
+    """Put a message into the inbox of the step for which `agent` takes it, or before it when it is full.
+
+    False when there is no room left anywhere, which ends the run.
+    Source: bundle contract, section 8.
+    """
+    run, world = progress.run, progress.world
     step = receiver(run, agent, sender)
     if isinstance(run.states.get(step), Final):
-        progress.emit(e.Dropped(step, message, OVER, now_ms))
-    elif full := no_room(run, step):
-        progress.emit(e.Ending("failed", e.Failure("inbox_full", full, False), now_ms))
+        progress.emit(e.Dropped(step, message, OVER, world.now_ms))
+    elif full := no_room(run, step, world):
+        if sum(run.blocked.values()) >= world.waiting_max:
+            if run.phase != "ending":
+                text = f"{full}, and {world.waiting_max} more wait for room"
+                progress.emit(e.Ending("failed", e.Failure("inbox_full", text, False), world.now_ms))
+            return False
+        progress.emit(e.Held(step, message, world.now_ms))
+        progress.held_back[message.source] = None
     else:
-        progress.emit(e.Delivered(step, message, now_ms))
+        progress.emit(e.Delivered(step, message, world.now_ms))
         progress.again(step)
+    return True
 
 
-def no_room(run: Run, step: str) -> str:
+def no_room(run: Run, step: str, world: World) -> str:
     """Why no message more can wait for `step`, or ""."""
-    if len(run.inbox.get(step, ())) >= INBOX_MESSAGES_MAX:
-        return f"the inbox of '{step}' holds {INBOX_MESSAGES_MAX} messages"
-    if run.waiting >= RUN_MESSAGES_MAX:
-        return f"{RUN_MESSAGES_MAX} messages wait in this run"
+    if len(run.inbox.get(step, ())) >= world.inbox_max or step in run.held:
+        return f"the inbox of '{step}' holds {world.inbox_max} messages"
+    if run.waiting >= world.waiting_max:
+        return f"{world.waiting_max} messages wait in this run"
     return ""
+
+
+def release(progress: Progress) -> None:
+    """Let messages in for which there is room again, in the order in which they came."""
+    run, world = progress.run, progress.world
+    for step in list(run.held):
+        room = min(world.inbox_max - len(run.inbox.get(step, ())), world.waiting_max - run.waiting)
+        if count := min(len(run.held[step]), max(room, 0)):
+            progress.emit(e.Released(step, count, world.now_ms))
+            progress.again(step)
+        if run.waiting >= world.waiting_max:
+            return
+
+
+def stuck(run: Run) -> e.Failure | None:
+    """Why messages that wait for room never find it: whoever could make some waits for room itself."""
+    if not run.held or run.active or run.restless:
+        return None
+    steps = sorted(run.held)[:STUCK_NAMED_MAX]
+    text = f"no message more fits into the inboxes of {', '.join(steps)}, and nobody is left to empty them"
+    return e.Failure("inbox_full", text, False)
 
 
 def receiver(run: Run, agent: str, sender: str) -> str:

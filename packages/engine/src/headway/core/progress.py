@@ -16,6 +16,7 @@ from headway.core.conditions import holds
 from headway.core.dataflow import value_of
 from headway.core.evolve import evolve
 from headway.core.gates import APPROVAL, as_approved, sealed_form
+from headway.core.messages import release, stuck
 from headway.core.plan import (
     ATTEMPT_MS,
     BUNDLE,
@@ -71,6 +72,7 @@ class Progress:
         self.world = world
         self.events: list[e.Event] = []
         self.turns = 0
+        self.held_back: dict[str, None] = dict.fromkeys(run.blocked)
         self._todo: deque[str] = deque()
         self._free: dict[str, None] = {}
         self._held: dict[str, int] = {}
@@ -94,13 +96,18 @@ class Progress:
     def settle(self) -> list[e.Event]:
         """Begin what may begin, skip what never can, end what is over; return all events."""
         run = self.run
-        while self._todo or self._free:
-            if not self._todo:
-                self._employ(self._free.popitem()[0])
-                continue
-            step = self._todo.popleft()
-            if run.phase == "open":
-                self._look(step)
+        self._look_on()
+        while self.held_back and run.phase == "open":
+            release(self)
+            let_go = [agent for agent in self.held_back if agent not in run.blocked]
+            if not (self._todo or let_go):
+                break
+            for agent in let_go:
+                del self.held_back[agent]
+                self._free[agent] = None
+            self._look_on()
+        if run.phase == "open" and (failure := stuck(run)):
+            self.emit(e.Ending("failed", failure, self.world.now_ms))
         if run.phase == "open" and run.plan.job is not None and not run.plan.job.dataflow:
             finish_job(self)
         elif run.phase == "open" and run.left == 0:
@@ -109,6 +116,16 @@ class Progress:
             assert run.ending is not None
             self.finish(run.ending.status, None, run.ending.failure)
         return self.events
+
+    def _look_on(self) -> None:
+        """Look at whatever was touched, until nothing follows any more."""
+        while self._todo or self._free:
+            if not self._todo:
+                self._employ(self._free.popitem()[0])
+                continue
+            step = self._todo.popleft()
+            if self.run.phase == "open":
+                self._look(step)
 
     def _employ(self, agent: str) -> None:
         """Look at an agent's steps until it works for one; it may have thousands, so no further."""

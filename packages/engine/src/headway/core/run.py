@@ -196,12 +196,13 @@ class Run:
 
     What agents need. memory: what each keeps between turns. at_work: the step for which an agent works now.
     heard: the last message that a step took. taken: how many messages each agent took. waiting: the number
-    of messages in all inboxes. windows: from when to when the current attempt of a step of the ledger
-    lasts. spans: from when to when a job's step was worked on, 0 while it is. restarts: the moments at
-    which a step's agent was started again, by policy. answer: what the run comes to once it ends. revision,
-    patches: what was done to the graph; `plan` is the graph as it is now, and `grafted` says whether it is
-    another than the stored one. restless: the last decision left in-core work undone; it is not stored,
-    since whoever folds a run looks at all of it.
+    of messages in all inboxes. held: messages for which there is no room in their step's inbox, by step.
+    blocked: how many of those each agent has sent; it takes no turn before they are in. windows: from when
+    to when the current attempt of a step of the ledger lasts. spans: from when to when a job's step was
+    worked on, 0 while it is. restarts: the moments at which a step's agent was started again, by policy.
+    answer: what the run comes to once it ends. revision, patches: what was done to the graph; `plan` is the
+    graph as it is now, and `grafted` says whether it is another than the stored one. restless: the last
+    decision left in-core work undone; it is not stored, since whoever folds a run looks at all of it.
     """
 
     plan: Plan
@@ -239,6 +240,8 @@ class Run:
     heard: dict[str, Message] = field(default_factory=dict)
     taken: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
+    held: dict[str, deque[Message]] = field(default_factory=dict)
+    blocked: dict[str, int] = field(default_factory=dict)
     windows: dict[str, tuple[int, int]] = field(default_factory=dict)
     spans: dict[str, tuple[int, int]] = field(default_factory=dict)
     restarts: dict[str, dict[str, list[int]]] = field(default_factory=dict)
@@ -333,6 +336,7 @@ class Run:
             step: Tally(t.finished, t.accepted, t.succeeded, t.failed) for step, t in self.tallies.items()
         }
         twin.inbox = {step: deque(messages) for step, messages in self.inbox.items()}
+        twin.held = {step: deque(messages) for step, messages in self.held.items()}
         twin.restarts = {
             step: {policy: list(times) for policy, times in past.items()}
             for step, past in self.restarts.items()

@@ -40,6 +40,13 @@ TURNS_MAX = 256
 """Turns of in-core work in one decision; what is left follows in the next, so that no decision is long."""
 
 
+INBOX_MESSAGES_MAX = 10_000
+"""Messages that may wait for one step."""
+
+RUN_MESSAGES_MAX = 100_000
+"""Messages that may wait in the inboxes of one run, and as many once more before them."""
+
+
 class CannotEvaluate(Exception):
     """A template has no value in this scope; the text says why."""
 
@@ -55,6 +62,7 @@ class World:
     span: the time range that params like ``start: -1h`` mean at a moment, or None.
     mode: the engine-wide mode; the stricter of it and the run's applies.
     turns_max: how much in-core work may follow from one decision.
+    inbox_max, waiting_max: how many messages may wait for one step, and in the inboxes of one run.
     Units: milliseconds.
     """
 
@@ -68,3 +76,5 @@ class World:
     approval_ttl_ms: int = 30 * 60_000
     other_person_required: bool = False
     turns_max: int = TURNS_MAX
+    inbox_max: int = INBOX_MESSAGES_MAX
+    waiting_max: int = RUN_MESSAGES_MAX

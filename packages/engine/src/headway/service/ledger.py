@@ -100,6 +100,8 @@ def encode_run(run: Run) -> bytes:
             "states": {step: (type(state).__name__, state) for step, state in run.states.items()},
             "tallies": run.tallies,
             "inbox": {step: list(messages) for step, messages in run.inbox.items() if messages},
+            "held": {step: list(messages) for step, messages in run.held.items()},
+            "blocked": run.blocked,
             "gates": run.gates,
             "ending": run.ending,
             "finished": run.finished,
@@ -127,6 +129,11 @@ def decode_run(plan: Plan, text: bytes) -> Run:
         step: deque(msgspec.convert(message, Message) for message in messages)
         for step, messages in raw["inbox"].items()
     }
+    run.held = {
+        step: deque(msgspec.convert(message, Message) for message in messages)
+        for step, messages in raw.get("held", {}).items()
+    }
+    run.blocked = raw.get("blocked", {})
     run.gates = {id: msgspec.convert(gate, r.Gate) for id, gate in raw["gates"].items()}
     run.ending = msgspec.convert(raw["ending"], e.Ending | None)
     run.finished = msgspec.convert(raw["finished"], e.Finished | None)

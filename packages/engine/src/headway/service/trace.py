@@ -128,6 +128,11 @@ def _step_item(event: e.Event) -> Item:
             return Item("gathered", step, status, f"{step}: all items are done, {status}")
         case e.Delivered(step, message):
             return Item("delivered", step, "", f"{step}: a message of type '{message.type}' arrived")
+        case e.Held(step, message):
+            text = f"{step}: a message of type '{message.type}' waits for room in its inbox"
+            return Item("held", step, "", text)
+        case e.Released(step, count):
+            return Item("released", step, "", f"{step}: {count} messages found room in its inbox")
         case e.Ignored(step, turn, attempt, what):
             text = f"{step}: a late or doubled {what} of attempt {attempt} was ignored"
             return Item("ignored", step, "", text, turn, attempt)

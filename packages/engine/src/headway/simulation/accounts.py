@@ -54,13 +54,17 @@ class Account:
     """What the events of one job come to.
 
     sent: what workers were given, by attempt.  said: what they reported, by attempt.
+    room: how many messages may wait for a step, and in the run.  outside: those that found no room.
+    crowded: it ends and there is no room left anywhere, so that nobody sends any more.
     """
 
     plan: Plan
     sent: Mapping[str, Delivery] = field(default_factory=dict)
     said: Mapping[str, c.Report] = field(default_factory=dict)
+    room: tuple[int, int] = (0, 0)
     run_id: str = ""
     queues: dict[str, deque[e.Message]] = field(default_factory=dict)
+    outside: dict[str, deque[e.Message]] = field(default_factory=dict)
     arrived: set[tuple[str, str]] = field(default_factory=set)
     again: set[str] = field(default_factory=set)
     out: dict[str, tuple[int, int]] = field(default_factory=dict)
@@ -78,6 +82,8 @@ class Account:
     seeded: set[str] = field(default_factory=set)
     unchosen: set[str] = field(default_factory=set)
     answer: e.Answered | None = None
+    ending: bool = False
+    crowded: bool = False
 
     # The two sides of an event ----------------------------------------------------------------------
 
@@ -87,8 +93,10 @@ class Account:
         match event:
             case e.Submitted(run=id):
                 self.run_id = id
-            case e.Delivered() | e.Dropped():
+            case e.Delivered() | e.Dropped() | e.Held():
                 self._posted(event)
+            case e.Released(step, count):
+                self._released(step, count)
             case e.Queued(step) | e.Gated(step) | e.Scattered(step):
                 self._begins(step)
             case e.Dispatched():
@@ -128,9 +136,17 @@ class Account:
                 for operation in operations:
                     if operation["op"] == "remove_step":
                         self.queues.pop(operation["id"], None)
+                        self.outside.pop(operation["id"], None)
             case e.Answered():
                 check(self.answer is None, 13, f"{self.run_id} has two answers")
                 self.answer = event
+            case e.Ending(failure=failure):
+                self.ending = True
+                self.crowded = self._is_crowded()
+                if failure is not None and failure.code == "inbox_full":
+                    left = [step for step in self.outside if not self._is_full(step)]
+                    text = f"{self.run_id} ends for want of room, there is some at {left}"
+                    check(self.crowded or not left, 10, text)
             case e.Finished():
                 self._finished(event, run)
             case _:
@@ -154,6 +170,9 @@ class Account:
             waiting = [message.id for message in run.inbox.get(step, ())]
             mine = [message.id for message in self.queues.get(step, ())]
             check(waiting == mine, 10, f"{self._at(step)}: {waiting} wait, not {mine}")
+            held = [message.id for message in run.held.get(step, ())]
+            mine = [message.id for message in self.outside.get(step, ())]
+            check(held == mine, 10, f"{self._at(step)}: {held} wait for room, not {mine}")
 
     def close(self, run: Run) -> None:
         """Hold the last state against this account."""
@@ -162,8 +181,13 @@ class Account:
         check(inboxes == queues, 10, f"{self.run_id}: {inboxes} wait, not {queues}")
         waiting = sum(queues.values())
         check(run.waiting == waiting, 10, f"{self.run_id}: {run.waiting} count as waiting, not {waiting}")
+        outside = {step: len(messages) for step, messages in self.outside.items()}
+        held = {step: len(messages) for step, messages in run.held.items()}
+        check(held == outside, 10, f"{self.run_id}: {held} wait for room, not {outside}")
+        senders = Counter(message.source for messages in self.outside.values() for message in messages)
+        check(run.blocked == dict(senders), 10, f"{self.run_id}: {run.blocked} are blocked, not {senders}")
         unsent = {place: one.posts for place, one in self.sending.items() if one.sure and one.posts}
-        check(not unsent, 10, f"{self.run_id}: never sent: {unsent}")
+        check(self.crowded or not unsent, 10, f"{self.run_id}: never sent: {unsent}")
 
     def _at(self, step: str) -> str:
         return f"{self.run_id}/{step}"
@@ -174,7 +198,7 @@ class Account:
 
     # Messages -----------------------------------------------------------------------------------------
 
-    def _posted(self, event: e.Delivered | e.Dropped) -> None:
+    def _posted(self, event: e.Delivered | e.Dropped | e.Held) -> None:
         step, message = event.step, event.message
         if message.id.endswith("/seed"):
             self.seeded.add(message.id)
@@ -190,7 +214,39 @@ class Account:
         check(not repeated or may_repeat, 10, f"{message.id} was delivered twice")
         self.again.discard(step)
         self.arrived.add((step, message.id))
-        self.queues.setdefault(step, deque()).append(message)
+        queue, first = self.queues.setdefault(step, deque()), message.id.endswith(f"/0/0/{step}")
+        full = self._is_full(step) or bool(self.outside.get(step))
+        if isinstance(event, e.Held):
+            check(full, 10, f"{message.id} was held back though there is room at {step}")
+            self.outside.setdefault(step, deque()).append(message)
+            self.crowded = self.crowded or (self.ending and self._is_crowded())
+            return
+        check(not full or may_repeat or first, 10, f"{message.id} was delivered to {step}, which has no room")
+        queue.append(message)
+
+    def _is_crowded(self) -> bool:
+        return sum(map(len, self.outside.values())) >= self.room[1]
+
+    def _is_full(self, step: str) -> bool:
+        waiting = sum(map(len, self.queues.values()))
+        return len(self.queues.get(step, ())) >= self.room[0] or waiting >= self.room[1]
+
+    def _released(self, step: str, count: int) -> None:
+        queue, outside = self.queues.setdefault(step, deque()), self.outside[step]
+        check(0 < count <= len(outside), 10, f"{self._at(step)}: {count} of {len(outside)} found room")
+        for _ in range(count):
+            check(
+                not self._is_full(step),
+                10,
+                f"{self._at(step)}: {outside[0].id} found room that is not there",
+            )
+            queue.append(outside.popleft())
+        if not outside:
+            del self.outside[step]
+
+    def _has_sent(self, agent: str) -> bool:
+        """Whether something that an agent has sent waits for room."""
+        return any(message.source == agent for held in self.outside.values() for message in held)
 
     def _expected(self, message: e.Message, step: str, dropped: str) -> None:
         """A message of a turn is the next that the turn had to send."""
@@ -278,6 +334,9 @@ class Account:
         check(other == step, 11, f"{self.run_id}: {agent} works for {other} and {step}")
         check(step not in self.out, 11, f"{self._at(step)}: two attempts at a time")
         check(place > self.tried.get(step, (0, 0)), 2, f"{self._at(step)}: attempt {place} comes again")
+        begins = event.attempt == 1 and event.turn > self.tried.get(step, (0, 0))[0]
+        blocked = begins and self._has_sent(agent)
+        check(not blocked, 10, f"{self._at(step)}: a turn of {agent}, whose messages wait for room")
         self.busy[agent], self.out[step], self.tried[step] = step, place, place
         if self._spec(step).on_message:
             check(bool(self.queues.get(step)), 10, f"{self._at(step)}: a turn about no message")
@@ -405,6 +464,7 @@ class Account:
             return
         self._leave(step)
         self.queues.pop(step, None)
+        self.outside.pop(step, None)
         self.over[step] = (status, failed)
 
     def _finished(self, event: e.Finished, run: Run) -> None:
@@ -430,6 +490,7 @@ class Account:
         check(not job.service, 13, f"{self.run_id} is a service, and is completed without an answer")
         check(not self.out, 13, f"{self.run_id} is completed while {self.out} are at work")
         waits = [step for step, queue in self.queues.items() if queue and step not in self.over]
+        waits += list(self.outside)
         check(not waits, 13, f"{self.run_id} is completed while messages wait for {waits}")
         sinks = [step.id for step in self.plan.steps if step.sink]
         check(not job.ledger or not sinks, 13, f"{self.run_id} is completed without its sink {sinks}")

@@ -14,6 +14,7 @@ from headway.core.evolve import evolve, replay
 from headway.core.gates import sealed_form
 from headway.core.plan import Permission, Plan
 from headway.core.run import Final, Run
+from headway.core.world import INBOX_MESSAGES_MAX, RUN_MESSAGES_MAX
 from headway.ports import Delivery
 from headway.service.jobs.records import workflow_state
 from headway.service.jobs.story import TERMINAL, Story
@@ -25,6 +26,7 @@ __all__ = ["Broken", "check", "check_folds", "check_history", "check_story"]
 
 NODE = "node"
 PRESSURE = (2, 1, 3)
+ROOM = (INBOX_MESSAGES_MAX, RUN_MESSAGES_MAX)
 
 
 def check_history(
@@ -34,14 +36,16 @@ def check_history(
     *,
     sent: Mapping[str, Delivery] | None = None,
     said: Mapping[str, c.Report] | None = None,
+    room: tuple[int, int] = ROOM,
 ) -> Run:
     """Check the invariants that a run's history must satisfy; adds its spent grants to `grants`.
 
     Returns the run that the history comes to.
     sent, said: what workers were given and what they reported, by attempt, where that is known.
+    room: how many messages may wait for a step, and in the run.
     """
     run = Run(plan=plan)
-    account = Account(plan, sent or {}, said or {}) if plan.job is not None else None
+    account = Account(plan, sent or {}, said or {}, room) if plan.job is not None else None
     results: Counter[tuple[str, int, str]] = Counter()
     gated: dict[str, e.Gated] = {}
     approved: dict[str, e.Gated] = {}

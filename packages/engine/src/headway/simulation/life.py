@@ -36,6 +36,9 @@ PATIENCE = 25
 SNAPSHOT_EVENTS = 8
 TURNS_MAX = 4
 
+ROOMS = ((1, 3), (2, 6), (3, 20), (10_000, 100_000))
+"""How many messages may wait for a step and in a run, in one life or another."""
+
 
 def slots_of(pool: str) -> int:
     """The slots of a pool; of one that nobody named, those of the default of its kind, as in the engine."""
@@ -77,6 +80,7 @@ class Simulation:
         self.crew = Crew()
         works = [step.work for plan in self.plans for step in plan.steps]
         self._plugins = sorted({work.plugin for work in works if isinstance(work, Act)})
+        self._room = self.random.choice(ROOMS)
         self.conductor = self._new_conductor()
         self.flying: list[Delivery] = []
         self.acked: set[str] = set()
@@ -122,6 +126,8 @@ class Simulation:
             free,
             approval_ttl_ms=60_000,
             turns_max=TURNS_MAX,
+            inbox_max=self._room[0],
+            waiting_max=self._room[1],
         )
 
     def run(self) -> None:
@@ -515,7 +521,9 @@ class Simulation:
         for run_id in self.ledger.entries:
             plan, events = self.ledger.plan_of(run_id), self.ledger.events(run_id)
             self.happened.update(_kind(event) for event in events)
-            run = check_history(plan, events, grants, sent=self.crew.given, said=self.crew.said)
+            run = check_history(
+                plan, events, grants, sent=self.crew.given, said=self.crew.said, room=self._room
+            )
             head = self.ledger.heads[run_id]
             check(head == run.status(), 1, f"{run_id} is {run.status()}, lists say {head}")
             check_folds(plan, events, run, cut=self.random.randint(1, len(events)))

@@ -262,9 +262,10 @@ def workflow_state(run: Run, *, updated_ms: int) -> Record:
         ],
         "steps": {id: step_record(run, id) for id in ids},
         "messages": {
-            message.id: {"step_id": step, "status": "queued"}
-            for step, inbox in run.inbox.items()
-            for message in inbox
+            message.id: {"step_id": step, "status": status}
+            for status, places in (("queued", run.inbox), ("held", run.held))
+            for step, messages in places.items()
+            for message in messages
         },
         "created_at": iso(run.submitted_ms),
         "updated_at": iso(updated_ms),

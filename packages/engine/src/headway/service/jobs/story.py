@@ -8,6 +8,7 @@ Source: bundle contract, sections 4 to 8 and 10.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 
 from headway.core import events as e
 from headway.core.agents import outcome_of
@@ -108,7 +109,7 @@ class Story:
             case e.Completed(step, turn, attempt) | e.Failed(step, turn, attempt):
                 if isinstance(run.states.get(step), Running):
                     yield from self._released(step, turn, attempt)
-                for message in list(run.inbox.get(step, ()))[1:]:
+                for message in chain(islice(run.inbox.get(step, ()), 1, None), run.held.get(step, ())):
                     yield self._duplicate(step, message)
             case e.TurnCompleted(step, turn, attempt):
                 yield from self._turned(event, step, turn, attempt)
@@ -175,6 +176,13 @@ class Story:
                 yield from self._job(event)
             case e.Delivered() | e.Dropped():
                 yield from self._message(event)
+            case e.Held(step, message):
+                depth = len(self.run.inbox.get(step, ()))
+                yield self._say("backpressure_rejected", step, **_facts(message), queue_depth=depth)
+            case e.Released(step, count, at_ms):
+                inbox = self.run.inbox[step]
+                for message in islice(inbox, len(inbox) - count, None):
+                    yield from self._message(e.Delivered(step, message, at_ms))
             case e.Queued(step, _, call) if call.plugin.startswith(BUNDLE):
                 self._queued_ms[step] = self._at_ms
                 spec = self.run.spec(step)
@@ -219,7 +227,7 @@ class Story:
 
     def _message(self, event: e.Delivered | e.Dropped) -> Iterator[Told]:
         run, step, message = self.run, event.step, event.message
-        facts = {"message_id": message.id, "message_type": message.type, "from": message.source or None}
+        facts = _facts(message)
         if isinstance(event, e.Dropped):
             if event.reason == NO_TARGET:
                 target = message.id.rpartition("/")[2]
@@ -373,6 +381,10 @@ class Story:
         return self._say(
             "workflow_step_attempt_retry_scheduled", step, **self._attempt(step, attempt), **facts
         )
+
+
+def _facts(message: e.Message) -> dict[str, Json]:
+    return {"message_id": message.id, "message_type": message.type, "from": message.source or None}
 
 
 def _is_executor(spec: Step) -> bool:
