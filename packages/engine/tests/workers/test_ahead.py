@@ -99,9 +99,8 @@ def test_every_turn_is_taken_once_among_turns_that_end_their_process(
 
     async def scenario() -> None:
         async with warm(tmp_path, warm_processes_max=1 + seed % 3) as b:
-            turns = {
-                one.id: (one, then) for then in chance.choices(ends, k=120) if (one := mark(b, marks, then))
-            }
+            made = [(mark(b, marks, then), then) for then in chance.choices(ends, k=120)]
+            turns = {one.id: (one, then) for one, then in made}
             deliveries = [one for one, _ in turns.values()]
             stopped: set[str] = set()
             for start in range(0, len(deliveries), 30):
