@@ -186,7 +186,7 @@ def test_a_run_that_breaks_half_way_through_a_decision_gives_back_the_slots_it_h
     desk.conductor.submit(plan, submit, told.append, now_ms=desk.now_ms, text=None)
 
     assert isinstance(told[0], Broken)
-    assert desk.conductor.free("default") == 1
+    assert desk.conductor.pools.free("default") == 1
 
 
 def test_in_core_work_goes_on_when_what_it_has_done_is_durable_and_not_before() -> None:

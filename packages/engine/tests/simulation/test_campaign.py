@@ -15,6 +15,7 @@ from headway.core import events as e
 from headway.core.plan import Permission
 from headway.core.run import Final, Granted, Run, Running
 from headway.service import conductor
+from headway.service.heads import delivery
 from headway.simulation import campaign
 
 SEEDS = int(os.environ.get("HEADWAY_SIM_SEEDS", "2000"))
@@ -169,7 +170,7 @@ def recovery_delivers_instead_of_asking(patch: pytest.MonkeyPatch) -> None:
         loaded = self.loaded[run_id]
         for effect in owed.owed(loaded.run):
             if isinstance(effect, owed.Deliver):
-                sent = self.delivery(loaded.run, effect.step)
+                sent = delivery(loaded.run, effect.step)
                 self._link.plugin.seen.clear()  # type: ignore[attr-defined]  # as a published plugin is
                 self._link.deliver([sent])
         self._apply(loaded, c.Wake(), None, now_ms)

@@ -15,14 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
 
-import msgspec
 from headway_wire.errors import Broken, Conflict, HeadwayError
 
 from headway.core import commands as c
 from headway.core import events as e
-from headway.core.agents import of_ledger
 from headway.core.decide import advance
-from headway.core.gates import sealed_form
 from headway.core.owed import (
     Deliver,
     Probe,
@@ -35,10 +32,12 @@ from headway.core.owed import (
     wake_ms,
 )
 from headway.core.plan import Plan
-from headway.core.run import Gate, Granted, Ready, Run, Running, Unknown
+from headway.core.run import Gate, Granted, Ready, Run, Unknown
 from headway.core.world import World
 from headway.ports import Delivery, Entry, GateHead, Link, RunHead
+from headway.service.heads import RESTING, decided, delivery, gate_head, old_gate_head, run_head, withdrawn
 from headway.service.ledger import encode_events, encode_run
+from headway.service.pools import Pools
 
 log = logging.getLogger("headway.engine")
 
@@ -144,11 +143,9 @@ class Conductor:
         self.loaded: dict[str, Loaded] = {}
         self._link = link
         self._world = world
-        self._pools = pools
+        self.pools = Pools(pools)
         self._on_change = on_change
         self._snapshot_events = snapshot_events
-        self._in_use: dict[str, int] = {}
-        self._wants_slot: dict[str, dict[tuple[str, str], None]] = {}
         self._wants_plugin: dict[tuple[str, str], set[str]] = {}
         self._batch: dict[str, Pending] = {}
         self._timers: list[tuple[int, str]] = []
@@ -177,32 +174,13 @@ class Conductor:
         self._apply(loaded, command, done, now_ms)
         return True
 
-    def free(self, pool: str) -> int:
-        """Free slots of a pool."""
-        return self._capacity(pool) - self._in_use.get(pool, 0)
-
-    def _capacity(self, pool: str) -> int:
-        found = self._pools.get(pool)
-        if found is None:
-            # A pool that nobody named is as wide as the default of its kind, as "executor/default".
-            kind, slash, _ = pool.partition("/")
-            found = self._pools.get(f"{kind}/default" if slash else "default", self._pools["default"])
-        return found
-
-    def pools(self) -> dict[str, tuple[int, int, int]]:
-        """Slots, slots in use, and steps that wait for one, of the pools that were used so far."""
-        return {
-            pool: (self._capacity(pool), used, len(self._wants_slot.get(pool, ())))
-            for pool, used in self._in_use.items()
-        }
-
     def _apply(self, loaded: Loaded, command: c.Command, done: Done | None, now_ms: int) -> None:
         run = loaded.run
         seq, gates_before, use_before = run.length, run.gates.copy(), run.in_use.copy()
         waking = command.steps or run.active if isinstance(command, c.Wake) else ()
         out_before = attempts_out(run, run.active if isinstance(command, c.Resume) else waking)
         try:
-            events = advance(run, command, self._world(run.tenant, now_ms, self.free))
+            events = advance(run, command, self._world(run.tenant, now_ms, self.pools.free))
         except HeadwayError as refusal:
             self._must_be_untouched(run, seq, refusal)
             if done is not None:
@@ -271,11 +249,11 @@ class Conductor:
                     if grant:
                         pending.spends.append(grant)
                 case e.Gated() | e.Asked():
-                    pending.gates[event.gate] = self._gate_head(run, event)
+                    pending.gates[event.gate] = gate_head(run, event)
                     self._set_timer(loaded, event.expires_ms)
                 case e.Decided():
-                    head = pending.gates.get(event.gate) or self._old_gate_head(run, gates_before[event.gate])
-                    pending.gates[event.gate] = _decided(head, event)
+                    head = pending.gates.get(event.gate) or old_gate_head(run, gates_before[event.gate])
+                    pending.gates[event.gate] = decided(head, event)
                 case e.Redelivered(again=1) | e.Lost():
                     acting[event.step] = None
                 case _:
@@ -290,14 +268,14 @@ class Conductor:
             effects += abandoned(run)
             for gate in gates_before.values():
                 if gate.id not in run.decided:
-                    head = pending.gates.get(gate.id) or self._old_gate_head(run, gate)
-                    pending.gates[gate.id] = _withdrawn(head, now_ms)
+                    head = pending.gates.get(gate.id) or old_gate_head(run, gate)
+                    pending.gates[gate.id] = withdrawn(head, now_ms)
         for effect in effects:
             match effect:
                 case Deliver(step):
-                    pending.deliveries.append(self.delivery(run, step))
+                    pending.deliveries.append(delivery(run, step))
                 case Probe(step):
-                    pending.probes.append(self.delivery(run, step))
+                    pending.probes.append(delivery(run, step))
                 case Stop(attempt_id):
                     stops[attempt_id] = None
         if stops:
@@ -313,7 +291,7 @@ class Conductor:
         state = run.states.get(step)
         if isinstance(state, (Granted, Ready)):
             if isinstance(state, Granted) or state.wants_slot:
-                self._wants_slot.setdefault(run.spec(step).pool, {})[(run.id, step)] = None
+                self.pools.wait(run.spec(step).pool, run.id, step)
             self._wants_plugin.setdefault((run.tenant, state.call.plugin), set()).add(run.id)
 
     def _set_timer(self, loaded: Loaded, at_ms: int) -> None:
@@ -326,23 +304,20 @@ class Conductor:
                 heapq.heapify(self._timers)
 
     def _count_slots(self, run: Run, before: dict[str, int], now_ms: int) -> None:
-        for pool, used in run.in_use.items():
-            change = used - before.get(pool, 0)
-            if change:
-                self._in_use[pool] = self._in_use.get(pool, 0) + change
+        self.pools.count(run.in_use, before)
         for pool in before:
-            if self._wants_slot.get(pool):
+            if self.pools.waiting.get(pool):
                 self._serve(pool, now_ms)
 
     def _serve(self, pool: str, now_ms: int) -> None:
         """Give freed slots to those who wait for them, first come, first served."""
-        waiting = self._wants_slot[pool]
-        while waiting and self.free(pool) > 0:
+        waiting = self.pools.waiting[pool]
+        while waiting and self.pools.free(pool) > 0:
             run_id, step = next(iter(waiting))
             del waiting[(run_id, step)]
             loaded = self.loaded.get(run_id)
             if loaded is not None and isinstance(loaded.run.states.get(step), Ready | Granted):
-                if self.free(pool) < loaded.run.spec(step).slots:
+                if self.pools.free(pool) < loaded.run.spec(step).slots:
                     waiting[(run_id, step)] = None
                     return
                 self._apply(loaded, c.Wake((step,)), None, now_ms)
@@ -386,27 +361,11 @@ class Conductor:
         )
 
     def _head(self, loaded: Loaded, now_ms: int) -> RunHead | None:
-        run = loaded.run
-        status = run.status()
-        resting = status in ("waiting_approval", "paused")
-        if status == loaded.head_status and not resting:
+        status = loaded.run.status()
+        if status == loaded.head_status and status not in RESTING:
             return None
         loaded.head_status = status
-        failure = run.finished.failure if run.finished else run.ending.failure if run.ending else None
-        return RunHead(
-            run.id,
-            run.tenant,
-            run.workflow,
-            run.plan_digest,
-            status,
-            run.requester,
-            run.submitted_ms,
-            now_ms,
-            wake_ms(run) if resting else 0,
-            run.parent,
-            _shown(failure.message) if failure else "",
-            run.rejections,
-        )
+        return run_head(loaded.run, now_ms=now_ms)
 
     def settle(self, batch: list[Pending], accepted: list[bool]) -> None:
         """The journal has answered: release effects and answers of what is durable now."""
@@ -463,8 +422,7 @@ class Conductor:
         loaded = self.loaded.pop(run_id, None)
         if loaded is None:
             return
-        for pool, used in loaded.run.in_use.items():
-            self._in_use[pool] = self._in_use.get(pool, 0) - used
+        self.pools.give_back(loaded.run.in_use)
 
     def let_wait(self, run_id: str) -> None:
         """Give a run that has not begun back to the store, which knows whose turn it is."""
@@ -477,9 +435,7 @@ class Conductor:
         idle = [
             id
             for id, loaded in self.loaded.items()
-            if not loaded.in_flight
-            and loaded.head_status in ("waiting_approval", "paused")
-            and not any(loaded.run.in_use.values())
+            if not loaded.in_flight and loaded.head_status in RESTING and not any(loaded.run.in_use.values())
         ]
         for id in idle:
             self._forget(id)
@@ -497,8 +453,7 @@ class Conductor:
         run.restless = run.plan.job is not None  # Agents may have messages that nobody looks at yet.
         left_out = frozenset(attempts_out(run, run.active).values())
         self.loaded[run.id] = Loaded(run, run.status(), run.length, left_out=left_out)
-        for pool, used in run.in_use.items():
-            self._in_use[pool] = self._in_use.get(pool, 0) + used
+        self.pools.count(run.in_use, {})
         for step in run.active:
             self._wait(run, step)
         self._set_timer(self.loaded[run.id], wake_ms(run))
@@ -515,7 +470,7 @@ class Conductor:
             match effect:
                 case Probe(step):
                     # Another run that goes on may have freed a slot, and let this one send something new.
-                    probe = self.delivery(run, step)
+                    probe = delivery(run, step)
                     probes += [probe] if probe.id in loaded.left_out else []
                 case Stop(attempt_id):
                     self._link.stop([attempt_id])
@@ -579,107 +534,7 @@ class Conductor:
                 # What is still due could not act now; asking again at once would never end.
                 self._set_timer(loaded, max(later_ms, now_ms + 1) if later_ms else 0)
 
-    # Views ----------------------------------------------------------------------------------------
-
-    def delivery(self, run: Run, step: str) -> Delivery:
-        """The current attempt of a step, as it travels."""
-        state = run.states[step]
-        assert isinstance(state, (Running, Unknown))
-        attempt = state.tries.attempt
-        grant = None
-        if state.grant is not None:
-            form = sealed_form(
-                run, step=step, turn=state.turn, call=state.call, expires_ms=state.grant.expires_ms
-            )
-            grant = {"id": state.grant.id, "digest": state.grant.digest, "call": form}
-        deadline_ms = state.deadline_ms if isinstance(state, Running) else 0
-        inbox = run.inbox.get(step)
-        return Delivery(
-            run.attempt_id(step, state.turn, attempt),
-            run.tenant,
-            run.id,
-            step,
-            state.turn,
-            attempt,
-            state.call,
-            run.mode,
-            run.workflow,
-            deadline_ms,
-            grant,
-            state.instance,
-            inbox[0] if inbox else None,
-            run.memory.get(run.spec(step).agent or step) if inbox else None,
-            of_ledger(run, step) if inbox else None,
-        )
-
-    def _gate_head(self, run: Run, event: e.Gated | e.Asked) -> GateHead:
-        body: dict[str, object] = {"text": event.text, "mode": run.mode, "workflow": run.workflow}
-        if isinstance(event, e.Gated):
-            permission = event.call.permission
-            body["digest"] = event.digest
-            body["call"] = sealed_form(
-                run, step=event.step, turn=event.turn, call=event.call, expires_ms=event.expires_ms
-            )
-        else:
-            permission = event.permission
-            body["context"] = event.context
-        return GateHead(
-            event.gate,
-            run.id,
-            run.tenant,
-            event.step,
-            "pending",
-            permission,
-            run.requester,
-            event.at_ms,
-            event.expires_ms,
-            body=msgspec.json.encode(body).decode(),
-        )
-
-    def _old_gate_head(self, run: Run, gate: Gate) -> GateHead:
-        """The head of a gate that an earlier entry wrote; its body is not written again."""
-        return GateHead(
-            gate.id,
-            run.id,
-            run.tenant,
-            gate.step,
-            "pending",
-            gate.permission,
-            run.requester,
-            gate.requested_ms,
-            gate.expires_ms,
-            body="",
-        )
-
 
 def _waits_in_store(run: Run) -> bool:
     """Whether a run has not begun: whatever is said about it, the store knows whose turn it is."""
     return run.phase == "open" and not run.has_begun()
-
-
-def _decided(head: GateHead, event: e.Decided) -> GateHead:
-    return GateHead(
-        head.gate,
-        head.run,
-        head.tenant,
-        head.step,
-        event.decision,
-        head.permission,
-        head.requester,
-        head.requested_ms,
-        head.expires_ms,
-        event.at_ms,
-        event.by,
-        _shown(event.comment),
-        head.body,
-    )
-
-
-def _shown(text: str) -> str:
-    """A text as lists show it: not every store can hold a NUL, and whoever wrote it may be a plugin."""
-    return text.replace("\0", "\ufffd")
-
-
-def _withdrawn(head: GateHead, now_ms: int) -> GateHead:
-    event = e.Decided(head.gate, head.step, "withdrawn", "", "its run ended first", now_ms)
-    return _decided(head, event)

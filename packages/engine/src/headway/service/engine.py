@@ -98,7 +98,7 @@ class Engine:
             pools={"default": active_max, **(pools or {})},
             on_change=self._changed,
         )
-        self._last_world = ("", self._new_world("", 0, self._conductor.free))
+        self._last_world = ("", self._new_world("", 0, self._conductor.pools.free))
         self._histories = Histories(store)
         self._loading: dict[str, asyncio.Task[Run]] = {}
         self._unsettled: dict[str, Result] = {}
@@ -212,7 +212,9 @@ class Engine:
         while not self._conductor.command(run_id, command, done, now_ms=self.clock.now_ms()):
             run = await self._load(run_id)
             if run.phase == "finished":
-                advance(run, command, self._world(run.tenant, self.clock.now_ms(), self._conductor.free))
+                advance(
+                    run, command, self._world(run.tenant, self.clock.now_ms(), self._conductor.pools.free)
+                )
                 return
         self._conductor.let_wait(run_id)
         self._poke()
@@ -266,7 +268,7 @@ class Engine:
 
     def pools(self) -> dict[str, tuple[int, int, int]]:
         """Slots, slots in use, and steps that wait for one, of the pools that were used so far."""
-        return self._conductor.pools()
+        return self._conductor.pools.table()
 
     @asynccontextmanager
     async def changes(self) -> AsyncIterator[asyncio.Queue[str]]:

@@ -19,7 +19,7 @@ def check_slots(conductor: Conductor, slots_of: Callable[[str], int]) -> None:
         for pool, count in loaded.run.in_use.items():
             used[pool] = used.get(pool, 0) + count
     for pool, count in used.items():
-        slots, free = slots_of(pool), conductor.free(pool)
+        slots, free = slots_of(pool), conductor.pools.free(pool)
         check(count <= slots, 5, f"{count} slots of pool '{pool}' are in use, it has {slots}")
         check(free == slots - count, 5, f"pool '{pool}': {free} slots count as free")
 
