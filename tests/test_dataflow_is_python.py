@@ -12,8 +12,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from headway.core.conditions import holds
-from headway.core.dataflow import value_of
+import pytest
+from headway.core.dataflow import holds, value_of
+from headway.core.world import CannotEvaluate
 from headway_wire.manifest import Dataflow, read
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -222,6 +223,65 @@ def test_a_compiled_program_calls_and_returns_what_python_would(body: str) -> No
 
     assert found == result
     assert _sorted(made) == _sorted(calls)
+
+
+VALUES: tuple[Any, ...] = (
+    *(None, True, False, 0, 1, 2, -1, 0.0, 1.5, 2.0, "", "0", "1", "2", "tea", "t"),
+    *([], [1], [True, "k"], [[1]], {}, {"k": 1}, {"k": {"j": None}}, {"1": 2}, {"k": [1, 2], "t": "k"}),
+)
+CONDITIONS = (
+    *("x", "not x", "x is None", "x is not None", "x == 1", "x != True", "x == '1'", "x == [1]", "x == None"),
+    *("x > 0", "x >= 1.5", "x < 2", "x <= 1", "0 < x <= 1", "1 >= x", "not x < 1", "x > 0 and x == 1"),
+    *("x in [1, 'tea']", "x in 'tea'", "x in {'k': 1}", "x not in (True, None)", "x in []", "x in [[1]]"),
+    *("1 in x", "'k' in x", "'t' not in x", "None in x", "[1] in x"),
+    *("x[0]", "x[-1] == 1", "x['k']", "x['k']['j'] is None", "x[0][0] == 't'", "x['1'] > 1"),
+    *("x.get('k')", "x.get('k') is None", "x.get('k').get('j')", "x.get('k') > 0", "x.get(1)"),
+    *("x or x['k']", "x is None or x['k'] == 1", "x and x[0] == 't'"),
+)
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_a_condition_asks_what_python_would_ask_and_fails_where_it_would(condition: str) -> None:
+    body = f"        if {condition}:\n            x = 1\n        else:\n            x = 0\n"
+    body += "        return [r, x]\n"
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "flow.py"
+        file.write_text(HEAD + TAIL + "        x = self.agents.m0()\n        r = self.agents.m1()\n" + body)
+        flow = read(json.loads(compile_source(file, "W").manifest_json)).dataflow
+    assert flow is not None
+
+    said: dict[str, bool | None] = {}
+    meant: dict[str, bool | None] = {}
+    for value in VALUES:
+        told = json.dumps(value)
+        try:
+            meant[told] = bool(eval(condition, {"x": value}))
+        except (TypeError, KeyError, IndexError, AttributeError):
+            meant[told] = None
+        try:
+            said[told] = value_of(flow.result, {"calls": {"m0": value}, "inputs": {}})[1] == 1
+        except CannotEvaluate:
+            said[told] = None
+
+    assert said == meant
+
+
+@pytest.mark.parametrize("part", ["x[0]", "x[-1]", "x['k']", "x['k'][0]", "x.get('k')", "x['k'].get('j')"])
+def test_a_part_of_a_result_is_what_python_would_find(part: str) -> None:
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "flow.py"
+        file.write_text(HEAD + TAIL + f"        x = self.agents.m0()\n        return {{'part': {part}}}\n")
+        flow = read(json.loads(compile_source(file, "W").manifest_json)).dataflow
+    assert flow is not None
+
+    for value in VALUES:
+        try:
+            meant = eval(part, {"x": value})
+        except (TypeError, KeyError, IndexError, AttributeError):
+            with pytest.raises(CannotEvaluate):
+                value_of(flow.result, {"calls": {"m0": value}, "inputs": {}})
+        else:
+            assert value_of(flow.result, {"calls": {"m0": value}, "inputs": {}}) == {"part": meant}
 
 
 def _sorted(calls: list[Any]) -> list[str]:

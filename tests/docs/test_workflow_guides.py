@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 from authoring import Author
-from headway.core.conditions import holds
-from headway.core.dataflow import value_of
+from headway.core.dataflow import holds, value_of
 from headway_wire.bundle import read_folder
 from headway_wire.manifest import read
 from mn_sdk import build_bundle, workflow

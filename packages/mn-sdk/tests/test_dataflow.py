@@ -84,7 +84,6 @@ def test_every_worker_of_a_dataflow_answers_with_its_plain_result(author: Author
         "return [self.agents.a(x) for x in [1]]",
         "x = self.agents.clean(path=1)\nreturn self.agents.b(x)",
         "if TOPIC:\n    return self.agents.a(1)\nelse:\n    return self.agents.b(1)",
-        "return self.agents.a(TOPIC.get('k'))",
     ],
 )
 def test_more_than_a_chain_is_a_dataflow_and_no_service(author: Author, body: str) -> None:
@@ -259,9 +258,15 @@ def test_branches_within_branches_ask_both(author: Author) -> None:
         ("TOPIC", {"path": ["inputs", "topic"], "op": "truthy"}),
         ("TOPIC['k'] == N", {"path": ["inputs", "topic", "k"], "op": "==", "value": 3}),
         ("workflow.input('q') != None", {"path": ["inputs", "q"], "op": "!=", "value": None}),
-        ("x.get('k') is None", {"path": ["calls", "a", "k"], "op": "==", "value": None}),
+        (
+            "x.get('k') is None",
+            {"path": ["calls", "a", {"get": "k"}], "op": "==", "value": None},
+        ),
         ("x['k'] is not None", {"not": {"path": ["calls", "a", "k"], "op": "==", "value": None}}),
-        ("x.get('k').get('j', None) >= -1.5", {"path": ["calls", "a", "k", "j"], "op": ">=", "value": -1.5}),
+        (
+            "x.get('k').get('j', None) >= -1.5",
+            {"path": ["calls", "a", {"get": "k"}, {"get": "j"}], "op": ">=", "value": -1.5},
+        ),
         ("x[0] < 1", {"path": ["calls", "a", 0], "op": "<", "value": 1}),
         ("1 < x[0]", {"path": ["calls", "a", 0], "op": ">", "value": 1}),
         ("1 >= x[0]", {"path": ["calls", "a", 0], "op": "<=", "value": 1}),
@@ -415,16 +420,20 @@ def test_a_value_that_doubles_with_every_branch_is_refused(author: Author) -> No
 
 def test_get_is_null_where_nothing_is_and_a_subscript_is_not(author: Author) -> None:
     flow = author.dataflow(
-        "x = self.agents.a(1)\nreturn self.agents.b(x.get('k'), x['k'], {'n': 1}.get('n'))"
+        "x = self.agents.a(1)\nreturn self.agents.b(x['j'].get('k')[0], x['k'], {'n': 1}.get('n'))"
     )
 
-    there = {"path": ["calls", "a", "k"], "op": "exists", "value": True}
-    found = {"call": "a", "path": ["k"]}
     assert args(flow, "b") == [
-        {"either": [{"if": there, "then": found}, {"then": {"literal": None}}]},
-        found,
+        {"call": "a", "path": ["j", {"get": "k"}, 0]},
+        {"call": "a", "path": ["k"]},
         {"literal": 1},
     ]
+
+
+def test_a_chain_may_get_what_its_input_lacks(author: Author) -> None:
+    manifest = author.compile("return self.agents.a(workflow.input('q', default={}).get('no'))")
+
+    assert manifest["initial_inputs"] == {"a": [{"args": [None], "kwargs": {}}]}
 
 
 def test_get_looks_into_each_value_that_an_if_may_have_chosen(author: Author) -> None:
@@ -445,7 +454,7 @@ def test_get_looks_into_each_value_that_an_if_may_have_chosen(author: Author) ->
 
 
 def test_get_of_what_has_no_keys_is_refused(author: Author) -> None:
-    (problem,) = author.mistakes("x = self.agents.a(1)\nreturn self.agents.b(x.get('k').get('j'))")
+    (problem,) = author.mistakes("x = self.agents.a(1)\nreturn self.agents.b([x].get('j'))")
 
     assert problem.message == "there is no 'j' in this value"
 

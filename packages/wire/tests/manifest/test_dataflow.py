@@ -11,7 +11,7 @@ from headway_wire.manifest.terms import Json
 from packages.wire.tests.manifest.manifests import Raw, authored, mistakes, seed_era, worker
 
 FIRST = {"id": "first", "args": [{"input": "topic"}]}
-SECOND = {"id": "second", "kwargs": {"of": {"call": "first", "path": ["rows", 0]}}}
+SECOND = {"id": "second", "kwargs": {"of": {"call": "first", "path": ["rows", 0, {"get": "k"}]}}}
 RESULT = {"call": "second"}
 ONE: Json = {"literal": 1}
 TWO: Json = {"then": {"literal": 2}}
@@ -73,6 +73,8 @@ def test_every_way_to_need_a_result_counts() -> None:
         {"call": "first", "path": "rows"},
         {"call": "first", "path": [1.5]},
         {"call": "first", "path": [True]},
+        {"call": "first", "path": [{"get": True}]},
+        {"call": "first", "path": [{"get": "k", "default": 1}]},
         {"call": "first", "surprise": 1},
         {"list": {"literal": 1}},
         {"map": [{"literal": 1}]},

@@ -1,4 +1,4 @@
-"""Conditions: the small language in which routes and branches say when they hold.
+"""Conditions: the small language in which routes say when they hold; `dataflow` has its own.
 
 Source: bundle contract, section 4.  A condition was checked when its bundle was read; what turns out not
 to be comparable is false, and a path that leads nowhere is null.
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from headway.core.plan import Json
 
-OPERATORS = ("==", "!=", ">", ">=", "<", "<=", "contains", "in", "exists", "truthy")
+OPERATORS = ("==", "!=", ">", ">=", "<", "<=", "contains", "in", "exists")
 
 _INDEX = re.compile(r"-?[0-9]{1,9}")
 _EXPRESSION = re.compile(
@@ -63,8 +63,6 @@ def _compare(found: Json, operator: str, wanted: Json) -> bool:
     match operator:
         case "exists":
             return (found is not None) is (wanted is not False)
-        case "truthy":
-            return bool(found)
         case "==":
             return _equal(found, wanted)
         case "!=":

@@ -12,8 +12,7 @@ from headway_wire.errors import Invalid
 
 from headway.core import events as e
 from headway.core.agents import failed, finish_job, next_turn
-from headway.core.conditions import holds
-from headway.core.dataflow import value_of
+from headway.core.dataflow import holds, value_of
 from headway.core.evolve import evolve
 from headway.core.gates import APPROVAL, as_approved, sealed_form
 from headway.core.messages import release, stuck
@@ -193,7 +192,9 @@ class Progress:
     def _scatter(self, step: str, spec: Step) -> None:
         items = self._value(spec.each, step)
         if not isinstance(items, list) or len(items) > EACH_ITEMS_MAX:
-            raise CannotEvaluate(f"'for_each' must be a list of at most {EACH_ITEMS_MAX} items")
+            found = f"a list of {len(items)}" if isinstance(items, list) else f"a {type(items).__name__}"
+            text = f"it is done for every item of a list of at most {EACH_ITEMS_MAX}, and was given {found}"
+            raise CannotEvaluate(text)
         self.emit(e.Scattered(step, items, self.world.now_ms))
         for index in range(len(items)):
             if self.run.phase != "open":

@@ -1,6 +1,6 @@
 """Conditions of a program: what `if` may ask, as trees of the manifest's `dataflow`.
 
-In a condition, a key that is missing counts as null.  Source: docs/reference/bundle.md.
+Source: docs/reference/bundle.md.
 """
 
 from __future__ import annotations
@@ -79,11 +79,6 @@ def _too_many(limit: str) -> Refused:
 def negated(condition: Condition) -> Condition:
     """It does not hold."""
     return Condition({"not": condition.tree}, [condition])
-
-
-def exists(value: Value) -> Condition:
-    """Something other than null stands where a value looks."""
-    return _test(ast.Constant(None), value, "exists", True)
 
 
 def choice(arms: Sequence[tuple[Condition | None, Value]]) -> Value:

@@ -52,7 +52,7 @@ class Expressions:
     def condition(self, node: ast.expr, names: Names) -> conditions.Condition:
         """What an `if` asks; a mistake in it is noted."""
         try:
-            return conditions.condition(node, lambda operand: self.value(operand, names, asking=True))
+            return conditions.condition(node, lambda operand: self.value(operand, names))
         except (Refused, Unusable) as problem:
             message = problem.message
             if isinstance(problem, Unusable) and message.startswith("unsupported"):
@@ -62,11 +62,8 @@ class Expressions:
             self._mistakes.note(message, node, hint)
             return conditions.UNKNOWN
 
-    def value(self, node: ast.expr, names: Names, *, asking: bool = False) -> Value:
-        """The value of an expression.  asking: in a condition, where a missing key is null.
-
-        Raises: Refused, Unusable.
-        """
+    def value(self, node: ast.expr, names: Names) -> Value:
+        """The value of an expression.  Raises: Refused, Unusable."""
         match node:
             case ast.Name(id=name):
                 return self._named(name, node, names)
@@ -77,9 +74,9 @@ class Expressions:
             case ast.Dict(keys=keys, values=items):
                 return self._map(keys, items, names)
             case ast.Subscript(value=of, slice=key):
-                return values.at(self.value(of, names, asking=asking), self._key(key))
+                return values.at(self.value(of, names), self._key(key, names))
             case ast.Call(func=ast.Attribute(value=of, attr="get"), args=[key, *default], keywords=[]):
-                return self._get(node, of, key, default, names, asking=asking)
+                return self._get(node, of, key, default, names)
             case ast.Call() if self._source.dotted(node.func) == f"{PACKAGE}.workflow.input":
                 return self._input(self._constants.input(node))
             case ast.UnaryOp():
@@ -118,8 +115,9 @@ class Expressions:
             found[name] = self.value(item, names)
         return values.mapped(found)
 
-    def _key(self, node: ast.expr) -> str | int:
-        key = None if isinstance(node, ast.Slice) else self._constants.evaluate(node)
+    def _key(self, node: ast.expr, names: Names) -> str | int:
+        fixed = not isinstance(node, ast.Slice) and not (isinstance(node, ast.Name) and node.id in names)
+        key = self._constants.evaluate(node) if fixed else None
         if isinstance(key, str | int) and not isinstance(key, bool) and key != "":
             return key
         raise Refused(
@@ -127,22 +125,14 @@ class Expressions:
         )
 
     def _get(
-        self,
-        node: ast.expr,
-        of: ast.expr,
-        key: ast.expr,
-        default: list[ast.expr],
-        names: Names,
-        *,
-        asking: bool,
+        self, node: ast.expr, of: ast.expr, key: ast.expr, default: list[ast.expr], names: Names
     ) -> Value:
         """``of.get(key)``: what stands there, or null."""
         if [item for item in default if not (isinstance(item, ast.Constant) and item.value is None)]:
             raise Refused(
                 f"unsupported argument expression: {shown(node)}", "get() has no default but None here"
             )
-        value = self.value(of, names, asking=asking)
-        return values.at(value, self._key(key)) if asking else _optional(value, self._key(key))
+        return values.got(self.value(of, names), self._key(key, names))
 
     def _input(self, found: Input) -> Value:
         if found.name in self.inputs and self.inputs[found.name] != found.default:
@@ -150,23 +140,6 @@ class Expressions:
             raise Refused(f"input {found.name!r} has two defaults, {one!r} and {other!r}", "declare it once")
         self.inputs[found.name] = found.default
         return values.given(found.name)
-
-
-def _optional(value: Value, key: str | int) -> Value:
-    """What stands at `key`, or null where nothing does.  Raises: Refused for what has no keys."""
-    match value.tree:
-        case {"either": list(choices)}:
-            parts = [
-                {**choice, "then": _optional(value.part(choice["then"]), key).tree} for choice in choices
-            ]
-            return value.part({"either": parts})
-        case {"literal": dict(known)} | {"map": dict(known)}:
-            return values.at(value, key) if key in known else values.literal(None)
-        case {"literal": _} | {"list": _}:
-            raise Refused(f"there is no {key!r} in this value", "get() looks into a map")
-        case _:
-            found = values.at(value, key)
-            return conditions.choice([(conditions.exists(found), found), (None, values.literal(None))])
 
 
 def _hint(node: ast.expr) -> str:

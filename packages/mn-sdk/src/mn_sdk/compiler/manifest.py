@@ -183,8 +183,8 @@ def _of_tree(tree: Mapping[str, Json], inputs: Mapping[str, Json]) -> Json:
             return found
         case {"input": name}:
             known = values.literal(inputs[name])
-            for key in tree.get("path", ()):
-                known = values.at(known, key)
+            for part in tree.get("path", ()):
+                known = values.got(known, part["get"]) if isinstance(part, dict) else values.at(known, part)
             return known.tree["literal"]
         case {"list": list(parts)}:
             return [_of_tree(part, inputs) for part in parts]

@@ -110,6 +110,8 @@ def _made(tree: dict[str, Json], parts: Iterable[Value]) -> Value:
 def at(value: Value, key: str | int) -> Value:
     """What stands at `key` in a value.  Raises: Refused where it is known that nothing does."""
     match value.tree:
+        case {"literal": str(text)} if isinstance(key, int) and -len(text) <= key < len(text):
+            return literal(text[key])
         case {"literal": found}:
             return literal(_item(found, key))
         case {"list": list(items)} if isinstance(key, int):
@@ -121,11 +123,29 @@ def at(value: Value, key: str | int) -> Value:
         case {"either": list(choices)}:
             parts = [{**choice, "then": at(value.part(choice["then"]), key).tree} for choice in choices]
             return value.part({"either": parts})
-        case tree:
-            path = [*tree.get("path", ()), key]
-            if len(path) > PATH_PARTS_MAX:
-                raise Refused(f"more than {PATH_PARTS_MAX} keys after one name", "let an agent take it apart")
-            return value.part({**tree, "path": path})
+        case _:
+            return _further(value, key)
+
+
+def got(value: Value, key: str | int) -> Value:
+    """What stands at `key` in a map, or null where nothing does.  Raises: Refused for what is no map."""
+    match value.tree:
+        case {"literal": dict(known)} | {"map": dict(known)}:
+            return at(value, key) if key in known else literal(None)
+        case {"literal": _} | {"list": _}:
+            raise Refused(f"there is no {key!r} in this value", "get() looks into a map")
+        case {"either": list(choices)}:
+            parts = [{**choice, "then": got(value.part(choice["then"]), key).tree} for choice in choices]
+            return value.part({"either": parts})
+        case _:
+            return _further(value, {"get": key})
+
+
+def _further(value: Value, part: str | int | dict[str, str | int]) -> Value:
+    path = [*value.tree.get("path", ()), part]
+    if len(path) > PATH_PARTS_MAX:
+        raise Refused(f"more than {PATH_PARTS_MAX} keys after one name", "let an agent take it apart")
+    return value.part({**value.tree, "path": path})
 
 
 def _item(found: Json, key: str | int) -> Json:

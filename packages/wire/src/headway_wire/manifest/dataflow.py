@@ -181,11 +181,11 @@ def _keys_problem(path: Json) -> str:
         return ""
     if not isinstance(path, list | tuple) or len(path) > PATH_PARTS_MAX:
         return f"a path must be an array of at most {PATH_PARTS_MAX} keys, found {shown(path)}"
-    for part in path:
-        if isinstance(part, bool) or not isinstance(part, str | int):
-            return f"a path must be an array of keys and indexes, found {shown(part)}"
-    texts = [part for part in path if isinstance(part, str) and part]
-    return parts_problem(texts)
+    keys = [part["get"] if isinstance(part, dict) and part.keys() == {"get"} else part for part in path]
+    for key in keys:
+        if isinstance(key, bool) or not isinstance(key, str | int):
+            return f'a path must be an array of keys, indexes and {{"get": key}}, found {shown(key)}'
+    return parts_problem([key for key in keys if isinstance(key, str) and key])
 
 
 def _note(spot: Spot, key: str, problem: str) -> None:
