@@ -72,7 +72,9 @@ def test_a_runbook_runs_a_bundle_whose_agent_waits_for_its_approval_and_survives
             )
             assert gate[0]["call"]["params"] == {"name": "nothing"}
             people.client.post(f"/approvals/{gate[0]['id']}:reject", {"comment": "first by hand"})
-            assert house.ended(job_id)["job"]["status"] == "failed"
+            turned_down = house.ended(job_id)["job"]
+            assert (turned_down["status"], turned_down["result"]["reason"]) == ("failed", "approval_rejected")
+            assert "first by hand" in turned_down["result"]["error"]
             assert not list(house.folder.glob("*.changed"))
 
             people.client.post("/workflows", RUNBOOK)

@@ -13,6 +13,7 @@ from headway.core.controls import CONTROLS, ON_GRAPH, ON_GRAPH_MAX, control
 from headway.core.messages import relay, send
 from headway.core.plan import BUNDLE, Act, Collect, Ends, Json, Relay, Rule, Sense, Step
 from headway.core.run import (
+    AtGate,
     Delayed,
     Final,
     Idle,
@@ -302,12 +303,8 @@ def failed(progress: Progress, step: str, turn: int, attempt: int, failure: e.Fa
     run, spec, now_ms = progress.run, progress.run.spec(step), progress.world.now_ms
     if spec.ends is not Ends.NEVER or run.phase == "ending":
         return False
-    agent = spec.agent or step
     if spec.failed_as:
-        progress.emit(e.TurnCompleted(step, turn, attempt, None, now_ms))
-        body = {"agent_id": agent, "error": {"code": failure.code, "message": failure.message}}
-        send(progress, step, turn, [e.Emission(spec.failed_as, body)])
-        progress.again(step)
+        _send_failure(progress, step, turn, attempt, failure)
         return True
     policy, until_ms = _restart(progress, step, spec)
     if not policy:
@@ -316,6 +313,30 @@ def failed(progress: Progress, step: str, turn: int, attempt: int, failure: e.Fa
     if policy == "review" and run.phase == "open":
         progress.emit(e.Paused("recovery", now_ms))
     return True
+
+
+def turned_down(progress: Progress, step: str, state: AtGate, failure: e.Failure, by: str) -> None:
+    """A change of a job was not approved: it failed, and is not asked for again unless a person says so."""
+    run, spec, now_ms = progress.run, progress.run.spec(step), progress.world.now_ms
+    turn, attempt = state.turn, state.tries.attempt
+    stays = spec.on_message and spec.ends is Ends.NEVER
+    if stays and spec.failed_as:
+        _send_failure(progress, step, turn, attempt, failure)
+    elif stays and spec.restart is not None and spec.restart.exhausted == "pause":
+        progress.emit(e.RestartScheduled(step, turn, attempt, failure, "review", now_ms, now_ms))
+        if run.phase == "open":
+            progress.emit(e.Paused("recovery", now_ms))
+    else:
+        progress.give_up(step, turn, attempt, failure, by=by)
+
+
+def _send_failure(progress: Progress, step: str, turn: int, attempt: int, failure: e.Failure) -> None:
+    """The failure of a turn travels as a message, and the step goes on."""
+    spec = progress.run.spec(step)
+    progress.emit(e.TurnCompleted(step, turn, attempt, None, progress.world.now_ms))
+    body = {"agent_id": spec.agent or step, "error": {"code": failure.code, "message": failure.message}}
+    send(progress, step, turn, [e.Emission(spec.failed_as, body)])
+    progress.again(step)
 
 
 def _restart(progress: Progress, step: str, spec: Step) -> tuple[str, int]:

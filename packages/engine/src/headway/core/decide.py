@@ -9,7 +9,7 @@ from headway_wire.errors import Conflict, Forbidden, Invalid, NotFound, Throttle
 
 from headway.core import commands as c
 from headway.core import events as e
-from headway.core.agents import report, resolved
+from headway.core.agents import report, resolved, turned_down
 from headway.core.gates import APPROVAL, as_approved, may_decide
 from headway.core.messages import no_room, post, receiver, seeds, send
 from headway.core.plan import ATTEMPT_MS, Mode, Permission
@@ -349,7 +349,12 @@ def _close_gate(progress: Progress, gate: Gate, decision: str, by: str, comment:
     assert isinstance(state, AtGate)
     if decision != "approved":
         reason = f"{decision}{f' by {by}' if by else ''}{f': {comment}' if comment else ''}"
-        progress.final(e.Rejected(gate.step, gate.id, reason, now_ms), gate.step)
+        if run.plan.job is None:
+            progress.final(e.Rejected(gate.step, gate.id, reason, now_ms), gate.step)
+        elif decision == "expired":
+            turned_down(progress, gate.step, state, e.Failure("approval_expired", reason, False), by)
+        else:
+            turned_down(progress, gate.step, state, e.Failure("approval_rejected", reason, False), by)
     elif not calls:
         output = {"approved_by": by, "comment": comment}
         progress.final(e.Completed(gate.step, state.turn, 0, output, now_ms, by), gate.step)

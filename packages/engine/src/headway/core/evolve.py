@@ -53,6 +53,9 @@ _AT_WORK = (Ready, AtGate, Granted, Running, Unknown)
 _BETWEEN = (Idle, Listening)
 _FIRST = Tries()
 
+TURNED_DOWN = ("approval_rejected", "approval_expired")
+"""Failures of changes that were not approved."""
+
 RESTARTS_KEPT = 64
 """Restarts of an agent that are remembered for each policy, if its policy does not count more."""
 
@@ -407,6 +410,7 @@ def _tally_anew(run: Run) -> None:
 
 
 def _failed(run: Run, event: e.Failed) -> None:
+    run.rejections += event.failure.code in TURNED_DOWN
     _finish(run, event.step, Final(event.status, None, event.failure, event.failure.message, event.attempt))
     _close(run, event.step, event.at_ms)
 

@@ -443,6 +443,11 @@ class Progress:
         messages = tried and spec.on_message and run.plan.job is not None
         if messages and failed(self, step, turn, attempt, failure):
             return
+        self.give_up(step, turn, attempt, failure, by=by)
+
+    def give_up(self, step: str, turn: int, attempt: int, failure: e.Failure, *, by: str = "") -> None:
+        """End a step as its policy says for a failure that nothing can be done about."""
+        run, now_ms, spec = self.run, self.world.now_ms, self.run.spec(step)
         status = {OnFailure.PARTIAL: "partial", OnFailure.SKIP: "skipped"}.get(spec.on_failure, "failed")
         self.final(e.Failed(step, turn, attempt, failure, status, now_ms, by), step)
         if spec.on_failure is OnFailure.FAIL and run.phase in ("open", "paused"):

@@ -118,7 +118,7 @@ class Account:
                 self._over(step, "skipped")
                 check(reason != STALE, 2, f"{self._at(step)}: skipped by word of another attempt")
             case e.Rejected(step):
-                self._over(step, "rejected")
+                check(self.plan.job is None, 13, f"{self._at(step)}: a change of a job was only rejected")
             case e.Gathered(step, status):
                 self._over(step, status)
             case e.Mapped(targets=targets):
@@ -475,7 +475,7 @@ class Account:
         bad = {
             step.id: self.over.get(step.id, ("open", False))[0]
             for step in waited_for
-            if self.over.get(step.id, ("open", False))[0] not in GOOD | {"rejected"}
+            if self.over.get(step.id, ("open", False))[0] not in GOOD
         }
         check(not bad, 13, f"{self.run_id} is completed though {bad}")
         inputs = run.inputs.get("initial_inputs") or {}

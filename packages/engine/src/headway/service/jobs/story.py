@@ -199,8 +199,9 @@ class Story:
             case e.Gated(step, _, _, gate, call):
                 target = f"{call.plugin}.{call.action}"
                 yield self._say("approval_requested", step, approval_id=gate, action=target)
-            case e.Decided(gate, step, decision, by):
-                yield self._say("approval_decided", step, approval_id=gate, decision=decision, by=by)
+            case e.Decided(gate, step, decision, by, comment):
+                facts = {"decision": decision, "by": by or None, "comment": comment or None}
+                yield self._say("approval_decided", step, approval_id=gate, **facts)
             case _:
                 yield from self._ledger(event)
 
