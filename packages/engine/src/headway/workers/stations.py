@@ -24,7 +24,12 @@ COMMAND = ("python3.11", f"{WORKER}.py")
 OWN_VARIABLES = "MN_PY_"
 """Beginning of the variables in which our compiler tells the worker what to call."""
 
-KNOWN_WORKERS = frozenset({"5dd365e8c5573d380d8ee0e4c36f095e2064929259d89b01c4b6bdff6cd17205"})
+KNOWN_WORKERS = frozenset(
+    {
+        "5dd365e8c5573d380d8ee0e4c36f095e2064929259d89b01c4b6bdff6cd17205",
+        "0be02f69f6c60f2205678645f501c7230fb03abb92857e7da31b4262f6ff4045",
+    }
+)
 """SHA-256 of every `mn_worker.py` that our compiler has written and that takes turns."""
 
 

@@ -14,6 +14,7 @@ Source: bundle contract, sections 11 and 13.3.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import io
 import json
@@ -121,6 +122,7 @@ class Host:
         self._folder = os.getcwd()
         self._path = list(sys.path)
         self._worker: Any = None
+        self._text = functools.partial(json.dumps, allow_nan=False)  # As workers did that had no `text`.
         self._signals = [signal.getsignal(number) for number in WATCHED_SIGNALS]
         self._umask = os.umask(0o077)
         os.umask(self._umask)
@@ -184,8 +186,9 @@ class Host:
             if self._worker is None:
                 self._worker = importlib.import_module(self._module)
                 self._path = list(sys.path)  # With what the worker itself has put there.
+                self._text = getattr(self._worker, "text", self._text)
             answer = self._worker.turn(json.loads(body), os.environ)
-            return 0, json.dumps(answer, allow_nan=False).encode()
+            return 0, self._text(answer).encode()
         except SystemExit as end:
             if end.code is None or isinstance(end.code, int):
                 return (end.code or 0) & 0xFF, b""

@@ -48,6 +48,32 @@ def arguments(body: Any) -> tuple[list[Any], dict[str, Any]]:
     return [body], {}
 
 
+def text(answer: dict[str, Any]) -> str:
+    """The answer as JSON.
+
+    Raises: ValueError or TypeError with the place of what JSON cannot say, NaN and infinities among it.
+    """
+    try:
+        return json.dumps(answer, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        where = place(answer)
+        raise type(error)(f"{error}: it stands at {where}" if where else str(error)) from None
+
+
+def place(value: Any, path: str = "", levels: int = 100) -> str:
+    """Where in `value` something stands that JSON cannot say; "" when it is not found."""
+    if isinstance(value, dict):
+        parts = [(f"{path}.{key}" if path else str(key), part) for key, part in value.items()]
+    elif isinstance(value, (list, tuple)):
+        parts = [(f"{path}[{index}]", part) for index, part in enumerate(value)]
+    elif isinstance(value, float):
+        return "" if value - value == 0 else path
+    else:
+        return "" if value is None or isinstance(value, (str, int)) else path
+    found = (place(part, where, levels - 1) for where, part in parts if levels)
+    return next(filter(None, found), "")
+
+
 def finished(result: Any) -> Any:
     """What the coroutine of an async agent comes to."""
     import asyncio  # Agents that are not async start without it.
@@ -65,7 +91,7 @@ def main() -> None:
     os.dup2(2, 1)  # What agents and their children print is a log, not the answer.
     with open(os.environ["MN_INPUT_FILE"], encoding="utf-8") as file:
         body = json.load(file)
-    answer = json.dumps(turn(body, os.environ), allow_nan=False)
+    answer = text(turn(body, os.environ))
     with open(answer_to, "w", encoding="utf-8") as stdout:
         stdout.write(answer)
 
