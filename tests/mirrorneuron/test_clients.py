@@ -139,7 +139,7 @@ def test_a_failure_of_the_runtime_is_raised_as_it_came(
 
 
 def test_what_the_runtime_does_not_offer_is_unimplemented(driver: Driver) -> None:
-    for method, args in (("start_run", ("j",)), ("network_handshake", ("t",)), ("export_job_backup", ("j",))):
+    for method, args in (("network_handshake", ("t",)), ("export_job_backup", ("j",))):
         with pytest.raises(grpc.RpcError) as failed:
             driver.ask(method, *args)
         error: Any = failed.value

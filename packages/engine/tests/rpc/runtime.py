@@ -63,7 +63,7 @@ class Tale:
 
 @dataclass
 class Runtime:
-    """All five roles.  calls: what was asked, in order.  fail: raised by whatever is asked next."""
+    """All roles.  calls: what was asked, in order.  fail: raised by whatever is asked next."""
 
     calls: list[tuple[str, Object]] = field(default_factory=list)
     jobs: dict[str, Tale] = field(default_factory=dict)
@@ -180,12 +180,78 @@ class Runtime:
     async def fail_deployment(self, *, id_or_key: str, reason: str) -> Object:
         return self._asked("fail_deployment", locals())
 
+    # Definitions and their runs ---------------------------------------------------------------------
+
+    @property
+    def runs(self) -> Runtime:
+        return self
+
+    async def create_job(
+        self,
+        *,
+        manifest_json: str,
+        payloads: Mapping[str, bytes],
+        job_id: str,
+        resolved_configuration: Object,
+        storage: Object,
+    ) -> Object:
+        return self._asked("create_job", locals())
+
+    async def get_job(self, *, job_id: str) -> Object:
+        return self._asked("get_job", locals())
+
+    async def list_jobs(self, *, include_archived: bool) -> Objects:
+        return [self._asked("list_jobs", locals())]
+
+    async def update_job(
+        self, *, job_id: str, attrs: Object, manifest_json: str, payloads: Mapping[str, bytes]
+    ) -> Object:
+        return self._asked("update_job", locals())
+
+    async def archive_job(self, *, job_id: str) -> Object:
+        return self._asked("archive_job", locals())
+
+    async def reset_job_data(self, *, job_id: str) -> Object:
+        return self._asked("reset_job_data", locals())
+
+    async def delete_job(self, *, job_id: str, confirmed: bool) -> Object:
+        return self._asked("delete_job", locals())
+
+    async def start_run(self, *, job_id: str, run_id: str, inputs: Object) -> Object:
+        return self._asked("start_run", locals())
+
+    async def list_runs(self, *, job_id: str) -> Object:
+        return self._asked("list_runs", locals())
+
+    async def get_run(self, *, run_id: str) -> Object:
+        return self._asked("get_run", locals())
+
+    async def pause_run(self, *, run_id: str) -> Object:
+        return self._asked("pause_run", locals())
+
+    async def resume_run(self, *, run_id: str) -> Object:
+        return self._asked("resume_run", locals())
+
+    async def cancel_run(self, *, run_id: str) -> Object:
+        return self._asked("cancel_run", locals())
+
+    async def delete_run(self, *, run_id: str, confirmed: bool) -> Object:
+        return self._asked("delete_run", locals())
+
+    async def send_run_input(
+        self, *, run_id: str, input_id: str, payload: Object, idempotency_key: str
+    ) -> Object:
+        return self._asked("send_run_input", locals())
+
     # Schedules ------------------------------------------------------------------------------------
 
     async def create_schedule(
         self, *, manifest_json: str, payloads: Mapping[str, bytes], schedule: Object, source: Object
     ) -> Object:
         return self._asked("create_schedule", locals())
+
+    async def create_job_schedule(self, *, job_id: str, schedule: Object, source: Object) -> Object:
+        return self._asked("create_job_schedule", locals())
 
     async def update_schedule(self, *, schedule_id: str, attrs: Object, reason: str) -> Object:
         return self._asked("update_schedule", locals())
@@ -307,6 +373,7 @@ def host_of(runtime: Runtime, *, token: str = "") -> Host:
         clock=Clock(),
         schedules=runtime,
         deployments=runtime,
+        definitions=runtime,
         cluster=runtime,
         operations=runtime,
         token=token,

@@ -32,7 +32,9 @@ class CountingStore(MemoryStore):
 class Anywhere:
     """Places every job."""
 
-    async def place(self, job_id: str, manifest: Manifest, *, force: bool) -> Mapping[str, Any]:
+    async def place(
+        self, job_id: str, manifest: Manifest, *, force: bool, config: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]:
         return {}
 
     async def release(self, job_id: str) -> None:

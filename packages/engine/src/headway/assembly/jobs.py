@@ -30,6 +30,7 @@ from headway.service.cluster.probes import Prober
 from headway.service.cluster.runtime_statuses import RuntimeStatuses
 from headway.service.cluster.services import Services
 from headway.service.cluster.states import States
+from headway.service.definitions import Definitions
 from headway.service.deployments.deployments import Deployments
 from headway.service.engine import Engine
 from headway.service.jobs import Jobs
@@ -41,6 +42,7 @@ from headway.service.schedules.schedules import Schedules
 from headway.service.watch import Watch
 from headway.settings import MirrorNeuron
 from headway.stores.bundle_files import BundleFiles
+from headway.stores.job_data import JobData
 from headway.workers.environment import inherited
 from headway.workers.link import WorkerLink, WorkerSettings
 from headway.workers.scripts import ScriptRunner
@@ -74,6 +76,7 @@ class JobSide:
         self._env = inherited(environ)
         self._machine = ThisMachine(data_dir)
         self._bundles = BundleFiles(data_dir / "bundles")
+        self._job_data = JobData(data_dir / "job-data", closed=data_dir)
         temp_dir = Path(config.temp_dir) if config.temp_dir else data_dir / "work"
         temp_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._nodes = SingleNode(config.node, self._machine, pools=self._pool_use)
@@ -171,9 +174,22 @@ class JobSide:
         self._stack.push_async_callback(self._operations.close)
         self._run(ServiceChecks(self._services, prober, clock).run())
         self._run(DrainLoop(self._cluster).run())
-        self._schedules = Schedules(
-            store, clock, self.jobs, self._bundles, tenant=tenant, owner=self._owner, shared=self._shared
+        self._definitions = Definitions(
+            store, clock, self.jobs, self._bundles, self._job_data, tenant=tenant, owner=self._owner
         )
+        self._schedules = Schedules(
+            store,
+            clock,
+            self.jobs,
+            self._bundles,
+            tenant=tenant,
+            owner=self._owner,
+            shared=self._shared,
+            definitions=self._definitions,
+        )
+        self._definitions.on_deleted.append(self._schedules.definition_deleted)
+        self.jobs.on_end.append(self._definitions.ended)
+        await self._definitions.load()
         self._run(ScheduleLoop(self._schedules.dispatcher, clock, shared=self._shared).run())
         self._deployments = Deployments(
             store,
@@ -194,6 +210,7 @@ class JobSide:
             clock=self._clock,
             deployments=self._deployments,
             schedules=self._schedules,
+            definitions=self._definitions,
             cluster=self._cluster,
             operations=self._operations,
             token=self._config.token,

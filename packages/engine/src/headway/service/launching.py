@@ -71,6 +71,24 @@ class Bundles(Protocol):
         ...
 
 
+class Definitions(Protocol):
+    """Job definitions, as schedules need them (runtime API, section 9)."""
+
+    async def scheduled(self, job_id: str, schedule_id: str) -> tuple[str, str]:
+        """Note a schedule; returns the bundle's digest and graph id.  Raises NotFound; Conflict."""
+        ...
+
+    async def unscheduled(self, job_id: str, schedule_id: str) -> None:
+        """Forget a schedule that was deleted."""
+        ...
+
+    async def launch(
+        self, job_id: str, run_id: str, inputs: Mapping[str, Any], *, metadata: Mapping[str, Any]
+    ) -> None:
+        """Begin a run that is owed, durably; one that is begun already is left as it is."""
+        ...
+
+
 def job_id_for(graph_id: str, *, at_ms: int, why: str) -> str:
     """The id of the job that is owed for `why`, always the same for the same reason.
 

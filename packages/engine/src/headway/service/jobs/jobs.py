@@ -16,15 +16,17 @@ from typing import Any, Protocol
 
 import msgspec
 from headway_wire.bundle import check_payloads
-from headway_wire.errors import Conflict, HeadwayError, NotFound, Refused
+from headway_wire.errors import Conflict, HeadwayError, NotFound, Refused, Throttled
 from headway_wire.manifest import Manifest
 
 from headway.core import commands as c
+from headway.core.events import Delivered, Message
 from headway.core.plan import Plan
 from headway.core.run import Run
 from headway.ports import OPEN_STATUSES, Records, RunHead
 from headway.service.engine import Engine
 from headway.service.jobs.known import KnownBundles
+from headway.service.jobs.pressure import pressure_on
 from headway.service.jobs.records import (
     Record,
     agent_record,
@@ -62,8 +64,10 @@ Hook = Callable[[str, Manifest], Awaitable[None]]
 class Placement(Protocol):
     """Where a job's agents run, and what they get of the machine."""
 
-    async def place(self, job_id: str, manifest: Manifest, *, force: bool) -> Mapping[str, Any]:
-        """An allocation by agent.  Raises Conflict, or Invalid, when it cannot be."""
+    async def place(
+        self, job_id: str, manifest: Manifest, *, force: bool, config: Mapping[str, Any] | None = None
+    ) -> Mapping[str, Any]:
+        """An allocation by agent.  config: goes before the manifest's own.  Raises Conflict, or Invalid."""
         ...
 
     async def release(self, job_id: str) -> None:
@@ -139,15 +143,21 @@ class Jobs:
         return job_id
 
     async def start(
-        self, digest: str, manifest: Manifest, *, job_id: str, metadata: Mapping[str, Any] | None = None
+        self,
+        digest: str,
+        manifest: Manifest,
+        *,
+        job_id: str,
+        metadata: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
     ) -> None:
-        """Begin a job of a bundle that is kept already."""
+        """Begin a job of a bundle that is kept already.  config: of its blueprint, before the manifest's."""
         if metadata:
             merged = {**manifest.metadata, **metadata}
             manifest = msgspec.structs.replace(manifest, metadata=merged)
         self._starting[job_id] = digest
         try:
-            await self._begin(digest, manifest, job_id, metadata)
+            await self._begin(digest, manifest, job_id, metadata, config)
         finally:
             del self._starting[job_id]
         for hook in self.on_start:
@@ -159,8 +169,10 @@ class Jobs:
         manifest: Manifest,
         job_id: str,
         metadata: Mapping[str, Any] | None,
+        config: Mapping[str, Any] | None,
     ) -> None:
-        allocations = dict(await self._placement.place(job_id, manifest, force=manifest.forced))
+        placed = await self._placement.place(job_id, manifest, force=manifest.forced, config=config)
+        allocations = dict(placed)
         try:
             plan = self._known.plan(digest, manifest, allocations)
             inputs: dict[str, Any] = {
@@ -288,6 +300,14 @@ class Jobs:
         assert run.plan.job is not None
         return await self._bundles.load(run.plan.job.bundle)
 
+    async def taken(self, job_id: str) -> bool:
+        """Whether there is a run of this id: a job of anybody's, one that was cleared, or anything else."""
+        return await self._engine.store.head(job_id) is not None
+
+    async def said(self, job_id: str) -> Record:
+        """The metadata that the job was started with, beside its manifest's.  Raises NotFound."""
+        return dict((await self._run(job_id)).inputs.get("metadata") or {})
+
     async def _heads(self, statuses: tuple[str, ...], *, most: int) -> AsyncGenerator[RunHead, None]:
         """Heads of the tenant's jobs, newest submission first."""
         before, seen, found = None, 0, 0
@@ -296,7 +316,7 @@ class Jobs:
                 tenant=self._tenant, statuses=statuses, before=before, limit=LINES_PER_READ
             )
             for head in page:
-                hidden = head.run.startswith(_NOT_JOB) or head.run in self._cleared
+                hidden = head.parent or head.run in self._cleared or not await self._is_job(head)
                 if not hidden and found < most:
                     found += 1
                     yield head
@@ -305,14 +325,20 @@ class Jobs:
                 return
             before = (page[-1].submitted_ms, page[-1].run)
 
+    async def _is_job(self, head: RunHead) -> bool:
+        """Whether it is a job; whoever starts a run of a definition may call it as other runs are called."""
+        if not head.run.startswith(_NOT_JOB):
+            return True
+        return head.requester == REQUESTER and (await self._engine.plan(head.plan)).job is not None
+
     async def _run(self, job_id: str) -> Run:
-        if not job_id or job_id.startswith(_NOT_JOB) or job_id in self._cleared:
+        if not job_id or job_id in self._cleared:
             raise NotFound(f"there is no job '{job_id}'")
         try:
             run = await self._engine.durable_run(job_id)
         except NotFound:
             raise NotFound(f"there is no job '{job_id}'") from None
-        if run.plan.job is None or run.tenant != self._tenant:
+        if run.plan.job is None or run.parent or run.tenant != self._tenant:
             raise NotFound(f"there is no job '{job_id}'")
         return run
 
@@ -378,9 +404,40 @@ class Jobs:
         """
         ended = [head.run async for head in self._heads(ENDED, most=JOBS_SCANNED_MAX)]
         for job_id in ended:
-            await self._records.put(self._cleared_key(job_id), b"{}", now_ms=self._engine.clock.now_ms())
-            self._cleared.add(job_id)
+            await self.forget(job_id)
         return len(ended)
+
+    async def forget(self, job_id: str) -> None:
+        """Show a job no more, which has ended."""
+        await self._records.put(self._cleared_key(job_id), b"{}", now_ms=self._engine.clock.now_ms())
+        self._cleared.add(job_id)
+
+    async def send(self, job_id: str, agent: str, message: Message) -> None:
+        """Give an agent a message from outside, durably.
+
+        Raises NotFound; Invalid for an agent that takes none; Conflict when the job or the agent's step is
+        over; Throttled while the agent, or one after it, has too many to do.
+        """
+        run = await self._run(job_id)
+        _, manifest = await self._manifest(run.plan)
+        if pressure := pressure_on(run, manifest, agent):
+            refused = {"reason": "backpressure", "message_type": message.type, "pressure": pressure}
+            await self.note(job_id, "external_input_rejected", refused, agent)
+            text = f"backpressure: {pressure['agent_id']} has {pressure['queue_depth']} messages to do"
+            raise Throttled(
+                f"{text}; retry later", code="backpressure", retry_after_ms=pressure["retry_after_ms"]
+            )
+        await self._engine.command(job_id, c.Send(agent, message))
+
+    async def heard(self, job_id: str, message_id: str) -> bool:
+        """Whether a message is in the job's history, which is read for that."""
+        seq = -1
+        while lines := await self._engine.store.lines(job_id, after_seq=seq, limit=LINES_PER_READ):
+            events = [event for line in lines for event in decode_events(line.events)]
+            if any(isinstance(event, Delivered) and event.message.id == message_id for event in events):
+                return True
+            seq = lines[-1].seq
+        return False
 
     def _cleared_key(self, job_id: str) -> str:
         return f"/mirrorneuron/{self._tenant}/cleared/{job_id}"

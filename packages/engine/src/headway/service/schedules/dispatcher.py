@@ -16,7 +16,15 @@ from headway_wire.errors import Broken, HeadwayError, Invalid, NotFound
 
 from headway.ports import Clock
 from headway.service.documents import Documents
-from headway.service.launching import ACTIVE_JOBS, RETRY_MS, RETRY_MS_MAX, Bundles, Jobs, iso
+from headway.service.launching import (
+    ACTIVE_JOBS,
+    RETRY_MS,
+    RETRY_MS_MAX,
+    Bundles,
+    Definitions,
+    Jobs,
+    iso,
+)
 from headway.service.schedules import dispatches as d
 from headway.service.schedules import due, triggers
 from headway.service.schedules.events import TriggerEvent, TriggerEvents
@@ -48,8 +56,10 @@ class Dispatcher:
         *,
         owner: str,
         shared: bool,
+        definitions: Definitions | None = None,
     ) -> None:
         self._stored, self._events = stored, events
+        self._definitions = definitions
         self._clock, self._jobs, self._bundles = clock, jobs, bundles
         self._owner, self._shared = owner, shared
         self._agenda: dict[str, int] = {}
@@ -273,6 +283,10 @@ class Dispatcher:
             "payload": payload,
             "event": event_view(event) if event else None,
         }
+        if schedule.definition and self._definitions is not None:
+            metadata = {"schedule_dispatch": said}
+            await self._definitions.launch(schedule.definition, dispatch.job_id, payload, metadata=metadata)
+            return
         manifest_json, payloads = await self._bundles.load(schedule.bundle)
         await self._jobs.submit(
             manifest_json, payloads, metadata={"schedule_dispatch": said}, job_id=dispatch.job_id

@@ -70,6 +70,7 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
     base_ms: what a delay counts from.  next_ms: the next moment that is not decided.  decided_ms: the last
     one that is; due moments up to there never come again, whatever the clock does.  owed: missed moments that
     are to be caught up.  requests: dispatches that people asked for.  note: why it was last changed.
+    definition: the job definition whose runs it starts, "" when it starts jobs of its bundle.
     """
 
     schedule_id: str
@@ -90,6 +91,7 @@ class Schedule(msgspec.Struct, frozen=True, omit_defaults=True):
     dispatches: tuple[Dispatch, ...] = ()
     counters: Counters = Counters()
     note: str = ""
+    definition: str = ""
 
     @property
     def children(self) -> list[str]:
@@ -107,6 +109,7 @@ def view_of(schedule: Schedule, *, manifest: dict[str, Any]) -> dict[str, Any]:
     """The record as the API shows it."""
     return {
         "schedule_id": schedule.schedule_id,
+        **({"job_id": schedule.definition} if schedule.definition else {}),
         **specs.shown(schedule.spec),
         "status": schedule.status,
         "status_reason": schedule.note,

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from secrets import token_hex
 from typing import Any
 
 from headway_wire.codec import dumps, loads
-from headway_wire.errors import Invalid, Throttled
+from headway_wire.errors import HeadwayError, Invalid, NotFound, Throttled
 from headway_wire.manifest import read
+from msgspec.structs import replace
 
 from headway.ports import Clock, Records
 from headway.service.documents import Documents
-from headway.service.launching import Bundles, Jobs, iso
+from headway.service.launching import Bundles, Definitions, Jobs, iso
 from headway.service.schedules import dispatches as d
 from headway.service.schedules import due, spec, triggers
 from headway.service.schedules.dispatcher import Dispatcher, Step, carried, known
@@ -60,12 +62,21 @@ class Schedules:
         owner: str,
         shared: bool = False,
         new_id: Callable[[], str] = token_hex,
+        definitions: Definitions | None = None,
     ) -> None:
+        self._definitions = definitions
         self._clock, self._bundles, self._owner, self._new_id = clock, bundles, owner, new_id
         self._stored = Documents(records, clock, f"/mirrorneuron/{tenant}/schedules/", Schedule)
         self._events = TriggerEvents(records, clock, tenant=tenant, owner=owner, new_id=new_id)
         self.dispatcher = Dispatcher(
-            self._stored, self._events, clock, jobs, bundles, owner=owner, shared=shared
+            self._stored,
+            self._events,
+            clock,
+            jobs,
+            bundles,
+            owner=owner,
+            shared=shared,
+            definitions=definitions,
         )
 
     # What people ask ------------------------------------------------------------------------------
@@ -81,22 +92,65 @@ class Schedules:
         """The new record.  Raises Invalid for a schedule, manifest or payload path that is not taken."""
         manifest = loads(manifest_json.encode(), what="manifest")
         graph_id = read(manifest).graph_id
+        wanted = self._wanted(schedule, manifest, source)
+        bundle = await self._bundles.keep(manifest_json, payloads)
+        return await self._created(self._new_schedule_id(), wanted, bundle, graph_id, source, manifest)
+
+    async def create_job_schedule(
+        self, *, job_id: str, schedule: dict[str, Any], source: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The new record of a schedule that starts runs of a job definition, as it is by then.
+
+        Raises NotFound and Conflict for the definition, Invalid for the schedule.
+        """
+        if self._definitions is None:
+            raise NotFound(f"there is no job definition '{job_id}'", code="unknown_definition")
+        schedule_id = self._new_schedule_id()
+        bundle, graph_id = await self._definitions.scheduled(job_id, schedule_id)
+        try:
+            manifest_json, _ = await self._bundles.load(bundle)
+            manifest = loads(manifest_json.encode(), what="manifest")
+            wanted = self._wanted(schedule, manifest, source)
+            return await self._created(
+                schedule_id, wanted, bundle, graph_id, source, manifest, definition=job_id
+            )
+        except HeadwayError:
+            await self._definitions.unscheduled(job_id, schedule_id)
+            raise
+
+    def _new_schedule_id(self) -> str:
+        return f"sch-{self._new_id()[:12]}"
+
+    def _wanted(
+        self, schedule: dict[str, Any], manifest: dict[str, Any], source: dict[str, Any]
+    ) -> spec.Spec:
+        """What a new schedule is to be.  Raises Invalid, and Throttled when there are too many."""
         wanted = spec.read(spec.chosen(schedule, manifest))
         _check_size("source", source)
         if self.dispatcher.count() >= SCHEDULES_MAX:
             text = f"there are {self.dispatcher.count()} schedules; at most {SCHEDULES_MAX} are kept"
             raise Throttled(f"{text}, delete some", code="too_many_schedules")
+        return wanted
+
+    async def _created(
+        self,
+        schedule_id: str,
+        wanted: spec.Spec,
+        bundle: str,
+        graph_id: str,
+        source: dict[str, Any],
+        manifest: dict[str, Any],
+        *,
+        definition: str = "",
+    ) -> dict[str, Any]:
+        now_ms = self._clock.now_ms()
         created = due.begin(
-            f"sch-{self._new_id()[:12]}",
-            wanted,
-            bundle=await self._bundles.keep(manifest_json, payloads),
-            graph_id=graph_id,
-            source=source,
-            now_ms=self._clock.now_ms(),
+            schedule_id, wanted, bundle=bundle, graph_id=graph_id, source=source, now_ms=now_ms
         )
-        await self._stored.create(created.schedule_id, created)
+        created = replace(created, definition=definition)
+        await self._stored.create(schedule_id, created)
         self.dispatcher.plan(created)
-        log.info("schedule %s: %s, next at %s", created.schedule_id, wanted.kind, iso(created.next_ms) or "-")
+        log.info("schedule %s: %s, next at %s", schedule_id, wanted.kind, iso(created.next_ms) or "-")
         return view_of(created, manifest=manifest)
 
     async def update_schedule(
@@ -130,8 +184,17 @@ class Schedules:
     ) -> dict[str, Any]:
         """Delete it.  Jobs that run go on; a window that is open is still closed."""
         now_ms, note = self._clock.now_ms(), _note(reason, attrs)
-        await self.dispatcher.change(schedule_id, lambda found: due.removed(found, now_ms=now_ms, note=note))
+        gone = await self.dispatcher.change(
+            schedule_id, lambda found: due.removed(found, now_ms=now_ms, note=note)
+        )
+        if gone.definition and self._definitions is not None:
+            await self._definitions.unscheduled(gone.definition, schedule_id)
         return {"schedule_id": schedule_id, "status": DELETED}
+
+    async def definition_deleted(self, schedule_id: str) -> None:
+        """Delete the schedule of a job definition that is gone; one that is gone already is no problem."""
+        with suppress(Invalid):
+            await self.delete_schedule(schedule_id=schedule_id, attrs={}, reason="its job was deleted")
 
     async def get_schedule(self, *, schedule_id: str) -> dict[str, Any]:
         """The record, with its manifest."""

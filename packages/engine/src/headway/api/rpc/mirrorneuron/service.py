@@ -16,6 +16,7 @@ from headway_wire.mirrorneuron.calls import (
     BEARER,
     CLUSTER_V1,
     JOB_V1,
+    JOB_V2,
     MESSAGE_BYTES_MAX,
     OBSERVABILITY_V1,
     OPERATIONS_V1,
@@ -23,6 +24,7 @@ from headway_wire.mirrorneuron.calls import (
 )
 
 from headway.api.rpc.mirrorneuron.cluster import ClusterCalls
+from headway.api.rpc.mirrorneuron.definitions import DefinitionCalls, Definitions, RunCalls
 from headway.api.rpc.mirrorneuron.exchange import Answer, error_text, method, stream, unimplemented
 from headway.api.rpc.mirrorneuron.following import Followers
 from headway.api.rpc.mirrorneuron.jobs import DeploymentCalls, JobCalls, ScheduleCalls
@@ -45,6 +47,7 @@ def service(
     clock: Clock,
     schedules: Schedules | None = None,
     deployments: Deployments | None = None,
+    definitions: Definitions | None = None,
     cluster: Cluster | None = None,
     operations: Operations | None = None,
     token: str = "",
@@ -62,6 +65,9 @@ def service(
         answers |= _paths(JOB_V1, ScheduleCalls(schedules).table())
     if deployments is not None:
         answers |= _paths(JOB_V1, DeploymentCalls(deployments).table())
+    if definitions is not None:
+        answers |= _paths(JOB_V2, DefinitionCalls(definitions).table())
+        answers |= _paths(JOB_V2, RunCalls(definitions.runs, schedules).table())
     if cluster is not None:
         answers |= _paths(CLUSTER_V1, ClusterCalls(cluster).table())
     if operations is not None:

@@ -145,6 +145,10 @@ class Schedules(Protocol):
         """The stored record.  schedule: `{}` for the manifest's own."""
         ...
 
+    async def create_job_schedule(self, *, job_id: str, schedule: Object, source: Object) -> Object:
+        """The record of a schedule of a definition's runs.  Raises: NotFound; Conflict."""
+        ...
+
     async def update_schedule(self, *, schedule_id: str, attrs: Object, reason: str) -> Object:
         """The record, changed by `attrs`."""
         ...
