@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -121,10 +122,8 @@ def test_the_result_shares_nothing_with_the_scope() -> None:
     ],
 )
 def test_a_refusal_says_what_is_wrong(text: str, told: str) -> None:
-    with pytest.raises(ExpressionError, match="") as caught:
+    with pytest.raises(ExpressionError, match=re.escape(told)):
         evaluate(text, SCOPE)
-
-    assert told in str(caught.value)
 
 
 # Values -------------------------------------------------------------------------------------------
