@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -366,25 +367,44 @@ def test_when_there_is_no_room_turns_run_cold(tmp_path: Path) -> None:
 def test_bundles_tenants_and_environments_never_share_a_process(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with warm(tmp_path) as b:
-            b.bundle(agent("pid"), payloads=FILES, metadata=METADATA, digest="d2")
+            b.bundle(agent("pid"), payloads=FILES, metadata=METADATA, digest="d2", graph_id="h")
             b.bundle(
                 agent("pid", environment={"X": "1"}),
-                agent("seen"),
+                agent("seen", environment={"X": "1"}),
                 payloads=FILES,
                 metadata=METADATA,
                 digest="d3",
             )
+            other_code = FILES | {"mn_python_workflow/source/more.py": ""}
+            b.bundle(agent("pid"), payloads=other_code, metadata=METADATA, digest="d4")
 
             pids = [
                 await value(b, "pid"),
                 await value(b, "pid", tenant="other"),
                 await value(b, "pid", digest="d2"),
                 await value(b, "pid", digest="d3"),
+                await value(b, "pid", digest="d4"),
             ]
 
-            assert len(set(pids)) == 4
+            assert len(set(pids)) == 5
             assert await value(b, "seen", 1) == await value(b, "seen", 1, digest="d3") == [1]
             assert await value(b, "pid") == pids[0]
+
+    asyncio.run(scenario())
+
+
+def test_the_same_workflow_compiled_again_goes_on_in_the_processes_that_are_there(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with warm(tmp_path) as b:
+            again = METADATA | {"generated_at": "2026-01-02T03:04:05Z"}
+            b.bundle(agent("pid"), agent("sleep"), payloads=FILES, metadata=again, digest="d2")
+            pid = await value(b, "pid")
+            assert await value(b, "pid", digest="d2") == pid
+
+            shutil.rmtree(b.bundles / "d1")  # One that no job needs any more.
+            pids = await asyncio.gather(*(value(b, "sleep", 0.2, digest="d2") for _ in range(3)))
+
+            assert pid in pids and len(set(pids)) > 1
 
     asyncio.run(scenario())
 

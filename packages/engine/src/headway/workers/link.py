@@ -305,7 +305,7 @@ class WorkerLink:
     def _kind(self, delivery: Delivery, station: Station) -> Kind:
         own, asked = station.own_environment, station.executor.pass_env
         uploads = tuple(station.uploads)
-        key = (delivery.tenant, delivery.call.plugin, tuple(sorted(own.items())), asked, uploads)
+        key = (delivery.tenant, station.code, tuple(sorted(own.items())), asked, uploads)
         return Kind(
             key,
             self._settings.python,

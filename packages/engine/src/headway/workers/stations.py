@@ -38,7 +38,8 @@ class Station:
     """One executor of a bundle.
 
     known: whether its worker is one that our compiler wrote.  warm: whether it may take turns in a process
-    that it shares with other turns.  kinds: the kind of its warm processes, by tenant.
+    that it shares with other turns.  code: names what a process of its bundle runs, "" when it runs cold.
+    kinds: the kind of its warm processes, by tenant.
     """
 
     node: Node
@@ -46,6 +47,7 @@ class Station:
     payloads: Path
     known: bool
     warm: bool
+    code: str = ""
     kinds: dict[str, Kind] = field(default_factory=dict)
 
     @property
@@ -71,9 +73,9 @@ def stations_of(folder: Path, known_workers: frozenset[str] = KNOWN_WORKERS) -> 
         raise Invalid(f"the bundle cannot be read: {error}", code="manifest_invalid") from error
     manifest = read(raw)
     payloads = folder / "payloads"
-    written_by_us = is_ours(manifest, payloads, known_workers)
+    code = code_of(manifest, payloads) if is_ours(manifest, payloads, known_workers) else ""
     return {
-        node.id: _station(node, node.work, payloads, written_by_us)
+        node.id: _station(node, node.work, payloads, code)
         for node in manifest.nodes
         if isinstance(node.work, Executor)
     }
@@ -91,11 +93,23 @@ def is_ours(manifest: Manifest, payloads: Path, known_workers: frozenset[str]) -
     return hashlib.sha256(content).hexdigest() in known_workers
 
 
-def _station(node: Node, executor: Executor, payloads: Path, written_by_us: bool) -> Station:
+def code_of(manifest: Manifest, payloads: Path) -> str:
+    """What names the code of a bundle: its graph, and the paths and contents of its payloads.
+
+    When it was compiled, and whatever else a process of it never sees, makes no other code of it.
+    """
+    parts = [hashlib.sha256(manifest.graph_id.encode()).digest()]
+    for file in sorted(file for file in payloads.rglob("*") if file.is_file()):
+        name = file.relative_to(payloads).as_posix().encode()
+        parts += [hashlib.sha256(name).digest(), hashlib.sha256(file.read_bytes()).digest()]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _station(node: Node, executor: Executor, payloads: Path, code: str) -> Station:
     known = (
-        written_by_us
+        bool(code)
         and tuple(executor.command) == COMMAND
         and executor.workdir == WORKDIR
         and any((one.source, one.target) == (FOLDER, FOLDER) for one in executor.uploads)
     )
-    return Station(node, executor, payloads, known, known and not executor.beacon.enabled)
+    return Station(node, executor, payloads, known, known and not executor.beacon.enabled, code)

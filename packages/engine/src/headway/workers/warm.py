@@ -97,6 +97,7 @@ class WarmWorkers:
         pool = self._pools.get(kind.key)
         if pool is None:
             pool = self._pools[kind.key] = _Pool(kind)
+        pool.kind = kind  # Of bundles with the same code, one that is surely there.
         if not pool.queue:
             pool.begun_s = asyncio.get_running_loop().time()
         pool.queue.append(turn)

@@ -65,7 +65,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What processes of one kind are: one tenant, one bundle, one environment."""
+    """What processes of one kind are: one tenant, the code of one bundle, one environment."""
 
     key: Hashable
     python: str
