@@ -1,9 +1,14 @@
-"""How events and folded runs are written down: plain JSON, so that any tool can read the ledger."""
+"""How events and folded runs are written down: plain JSON, so that any tool can read the ledger.
+
+A body that goes to many is written once: what comes later says with the number of which earlier one it shares
+body and `meta`.
+"""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -70,17 +75,53 @@ _PLAIN = [
 ]
 
 _encoder = msgspec.json.Encoder()
-_lines = msgspec.json.Decoder(list[tuple[str, msgspec.Raw]])
+
+
+class _Line(msgspec.Struct, array_like=True):
+    """One event.  like: the place of the event in the entry whose body its message shares."""
+
+    kind: str
+    fields: msgspec.Raw
+    like: int | None = None
+
+
+_lines = msgspec.json.Decoder(list[_Line])
+_CARRYING = (e.Delivered, e.Held, e.Dropped)
 
 
 def encode_events(events: Iterable[Event]) -> bytes:
-    """JSON text: an array of ``[kind, fields]``."""
-    return _encoder.encode([(type(event).__name__, event) for event in events])
+    """JSON text: an array of ``[kind, fields]``, or ``[kind, fields, like]``."""
+    lines: list[tuple[object, ...]] = []
+    firsts: dict[tuple[int, int], int] = {}
+    for event in events:
+        kind = type(event).__name__
+        if isinstance(event, _CARRYING):
+            message = event.message
+            like = firsts.setdefault((id(message.body), id(message.meta)), len(lines))
+            if like < len(lines):
+                bare = Message(message.id, message.type, source=message.source)
+                lines.append((kind, replace(event, message=bare), like))
+                continue
+        lines.append((kind, event))
+    return _encoder.encode(lines)
 
 
 def decode_events(text: bytes) -> list[Event]:
     """The events in a stored text.  Unknown fields are ignored; an unknown kind raises ValueError."""
-    return [_decoder(kind).decode(fields) for kind, fields in _lines.decode(text)]
+    found: list[Event] = []
+    for line in _lines.decode(text):
+        event = _decoder(line.kind).decode(line.fields)
+        if line.like is not None:
+            first = found[line.like] if 0 <= line.like < len(found) else None
+            if not isinstance(first, _CARRYING):
+                raise ValueError(f"event {len(found)} shares a message with {line.like}, which has none")
+            event = replace(event, message=_shared(event.message, first.message))
+        found.append(event)
+    return found
+
+
+def _shared(message: Message, first: Message) -> Message:
+    return Message(message.id, message.type, first.body, message.source, first.meta)
 
 
 def _decoder(kind: str) -> msgspec.json.Decoder[Any]:
@@ -92,20 +133,52 @@ def _decoder(kind: str) -> msgspec.json.Decoder[Any]:
     return found
 
 
+class _Writing:
+    """Writes the messages of a snapshot down, each body once."""
+
+    def __init__(self) -> None:
+        self._firsts: dict[tuple[int, int], int] = {}
+        self._count = 0
+
+    def write(self, message: Message) -> object:
+        """What stands for this message."""
+        place, self._count = self._count, self._count + 1
+        like = self._firsts.setdefault((id(message.body), id(message.meta)), place)
+        if like == place:
+            return message
+        return {"id": message.id, "type": message.type, "source": message.source, "like": like}
+
+
+class _Reading:
+    """Reads them, in the same order."""
+
+    def __init__(self) -> None:
+        self._found: list[Message] = []
+
+    def read(self, raw: Any) -> Message:
+        """The message behind what was written."""
+        message = msgspec.convert(raw, Message)
+        if "like" in raw:
+            message = _shared(message, self._found[raw["like"]])
+        self._found.append(message)
+        return message
+
+
 def encode_run(run: Run) -> bytes:
     """A snapshot: the whole folded state, without its plan unless the run has changed that."""
+    write = _Writing().write
     return _encoder.encode(
         {name: getattr(run, name) for name in _PLAIN}
         | {
             "states": {step: (type(state).__name__, state) for step, state in run.states.items()},
             "tallies": run.tallies,
-            "inbox": {step: list(messages) for step, messages in run.inbox.items() if messages},
-            "held": {step: list(messages) for step, messages in run.held.items()},
+            "inbox": {step: list(map(write, messages)) for step, messages in run.inbox.items() if messages},
+            "held": {step: list(map(write, messages)) for step, messages in run.held.items()},
             "blocked": run.blocked,
             "gates": run.gates,
             "ending": run.ending,
             "finished": run.finished,
-            "heard": run.heard,
+            "heard": {step: write(message) for step, message in run.heard.items()},
             "windows": run.windows,
             "spans": run.spans,
             "answer": run.answer,
@@ -125,19 +198,14 @@ def decode_run(plan: Plan, text: bytes) -> Run:
         step: msgspec.convert(state, _STATES[kind]) for step, (kind, state) in raw["states"].items()
     }
     run.tallies = {step: msgspec.convert(tally, r.Tally) for step, tally in raw["tallies"].items()}
-    run.inbox = {
-        step: deque(msgspec.convert(message, Message) for message in messages)
-        for step, messages in raw["inbox"].items()
-    }
-    run.held = {
-        step: deque(msgspec.convert(message, Message) for message in messages)
-        for step, messages in raw.get("held", {}).items()
-    }
+    read = _Reading().read
+    run.inbox = {step: deque(map(read, messages)) for step, messages in raw["inbox"].items()}
+    run.held = {step: deque(map(read, messages)) for step, messages in raw.get("held", {}).items()}
     run.blocked = raw.get("blocked", {})
     run.gates = {id: msgspec.convert(gate, r.Gate) for id, gate in raw["gates"].items()}
     run.ending = msgspec.convert(raw["ending"], e.Ending | None)
     run.finished = msgspec.convert(raw["finished"], e.Finished | None)
-    run.heard = msgspec.convert(raw.get("heard", {}), dict[str, Message])
+    run.heard = {step: read(message) for step, message in raw.get("heard", {}).items()}
     run.windows = msgspec.convert(raw.get("windows", {}), dict[str, tuple[int, int]])
     run.spans = msgspec.convert(raw.get("spans", {}), dict[str, tuple[int, int]])
     run.answer = msgspec.convert(raw.get("answer"), e.Answered | None)
