@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -164,13 +165,28 @@ def work(calls: list[Any], name: str, args: Any, kwargs: Any) -> Any:
     return {"n": number, "tag": name, "items": [given, number][: number % 3], "given": given}
 
 
+def imported(file: Path) -> Any:
+    """The module in a file."""
+    spec = importlib.util.spec_from_file_location("a_random_program", file)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def function(expression: str) -> Callable[[Any], Any]:
+    """What an expression makes of `x`, by Python."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "asked.py"
+        file.write_text(f"def asked(x):\n    return {expression}\n")
+        asked: Callable[[Any], Any] = imported(file).asked
+    return asked
+
+
 def by_python(file: Path) -> tuple[Any, list[Any]]:
     """(result, calls) of a program when it is executed."""
     calls: list[Any] = []
-    spec = importlib.util.spec_from_file_location("a_random_program", file)
-    assert spec is not None and spec.loader is not None
-    module: Any = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = imported(file)
     module.WORK = lambda name, args, kwargs: work(calls, name, args, kwargs)
     module.TOPIC = module.TOPIC.default
     return module.W().run(), calls
@@ -250,12 +266,13 @@ def test_a_condition_asks_what_python_would_ask_and_fails_where_it_would(conditi
         flow = read(json.loads(compile_source(file, "W").manifest_json)).dataflow
     assert flow is not None
 
+    python = function(condition)
     said: dict[str, bool | None] = {}
     meant: dict[str, bool | None] = {}
     for value in VALUES:
         told = json.dumps(value)
         try:
-            meant[told] = bool(eval(condition, {"x": value}))
+            meant[told] = bool(python(value))
         except (TypeError, KeyError, IndexError, AttributeError):
             meant[told] = None
         try:
@@ -273,10 +290,11 @@ def test_a_part_of_a_result_is_what_python_would_find(part: str) -> None:
         file.write_text(HEAD + TAIL + f"        x = self.agents.m0()\n        return {{'part': {part}}}\n")
         flow = read(json.loads(compile_source(file, "W").manifest_json)).dataflow
     assert flow is not None
+    python = function(part)
 
     for value in VALUES:
         try:
-            meant = eval(part, {"x": value})
+            meant = python(value)
         except (TypeError, KeyError, IndexError, AttributeError):
             with pytest.raises(CannotEvaluate):
                 value_of(flow.result, {"calls": {"m0": value}, "inputs": {}})

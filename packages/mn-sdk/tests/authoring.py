@@ -85,8 +85,13 @@ class Author:
 
     def mistakes(self, body: str, *, options: dict[str, Any] | None = None, **parts: str) -> list[Problem]:
         """What is wrong with the workflow with this `run`."""
+        self.write("flow.py", self.module(body, **parts))
+        return self.refused("flow.py", **(options or {}))
+
+    def refused(self, file: str, **options: Any) -> list[Problem]:
+        """What is wrong with the workflow `W` in a file."""
         with pytest.raises(BundleCompileError) as refused:
-            self.compile(body, options=options, **parts)
+            build_bundle_from_source(self.folder / file, "W", self.output, **options)
         assert not (self.output / "manifest.json").exists(), "a refused workflow leaves nothing"
         return list(refused.value.problems)
 

@@ -94,7 +94,7 @@ def unresolved(name: str) -> str:
         (f"{FIRST}return self.agents.b(x.topic)", "unsupported argument expression: x.topic"),
         (f"{FIRST}return self.agents.b(x[1:2])", "unsupported argument expression: [1:2]"),
         (f"{FIRST}return self.agents.b(x[True])", "unsupported argument expression: [True]"),
-        (f"{FIRST}return self.agents.b(x[x])", "unknown workflow constant 'x'"),
+        (f"{FIRST}return self.agents.b(x[x])", "unsupported argument expression: [x]"),
         (f"{FIRST}return self.agents.b(x.get('k', 1))", "unsupported argument expression: x.get('k', 1)"),
         ("return self.agents.a({'k': 1}['j'])", "there is no 'j' in this value"),
         ("return self.agents.a([1][3])", "there is no 3 in this value"),

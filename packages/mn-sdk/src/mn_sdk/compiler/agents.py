@@ -63,7 +63,7 @@ class Agents:
         hint = f"assign a class of this file to it, once, in __init__: self.{attribute} = ResearchAgents()"
         match self._members.get(attribute):
             case [ast.Call(func=ast.Name(id=name), args=[], keywords=[])] if name in self._source.classes:
-                if name not in self._source.repeated:
+                if not self._source.is_repeated(name):
                     return self._source.classes[name]
                 hint = f"class {name} must be defined once, at the top of the module"
             case [ast.Call(func=ast.Name(id=name), args=[], keywords=[])]:
@@ -80,7 +80,7 @@ class Agents:
     def _agent(self, owner: ast.ClassDef, method: str, place: Place) -> Agent | None:
         message = f"could not uniquely resolve decorated agent {method!r}"
         found = self._source.methods(owner, method)
-        if len(found) != 1:
+        if len(found) != 1 or not isinstance(found[0], Function):
             hint = f"class {owner.name} defines it {len(found)} times; define it once, with @{DECORATOR}(...)"
             self._mistakes.note(message, place, hint)
             return None
@@ -100,7 +100,7 @@ class Agents:
 
     def _check_owner(self, owner: ast.ClassDef) -> None:
         for init in self._source.methods(owner, "__init__")[-1:]:
-            needed = _Parameters(init).required
+            needed = _Parameters(init).required if isinstance(init, Function) else []
             if needed:
                 message = f"class {owner.name} cannot be made without {', '.join(needed)}"
                 self._mistakes.note(message, init, f"the worker calls {owner.name}(): give them defaults")

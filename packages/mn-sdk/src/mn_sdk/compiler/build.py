@@ -145,7 +145,7 @@ def _compiled(
     mistakes = source.mistakes
     subject = f"workflow {name}"
     node = source.classes.get(name)
-    if node is None or name in source.repeated:
+    if node is None or source.is_repeated(name):
         hint = "define it once, at the top of the module"
         mistakes.note(f"class {name!r} is not defined in {path.name}, or more than once", node, hint)
         raise mistakes.error(subject)
@@ -193,6 +193,9 @@ def _program(source: Source, node: ast.ClassDef, constants: Constants, module: o
             f"{found}; it needs one", runs[1] if runs else node, "write @workflow.run above def run(self):"
         )
         source.mistakes.check(f"workflow {node.name}")
+    if len(source.methods(node, runs[0].name)) > 1:
+        message = f"class {node.name} defines {runs[0].name!r} more than once"
+        source.mistakes.note(message, source.methods(node, runs[0].name)[1], "define it once")
     agents = Agents(source, node, constants, module)
     return Reader(source.mistakes, Expressions(source, constants), agents).read(runs[0])
 

@@ -53,7 +53,7 @@ class Constants:
     def _from_source(self, name: str, node: ast.expr) -> Json | Input:
         message = f"workflow constant {name!r} must be JSON-serializable and side-effect free"
         expression = self._source.constants.get(name)
-        if expression is None or name in self._source.changed or name in self._open:
+        if expression is None or name in self._open or self._source.may_change(name):
             raise Unusable(message, node, "assign it once, at the top of the module, to a literal")
         self._open.add(name)
         try:

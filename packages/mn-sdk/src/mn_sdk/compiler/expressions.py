@@ -40,6 +40,8 @@ class Expressions:
         self._constants = constants
         self._mistakes: Mistakes = source.mistakes
         self.inputs: dict[str, Json] = {}
+        self.local: dict[str, int] = {}
+        """Names that the program assigns, with the first line: they never mean what the module says."""
 
     def argument(self, node: ast.expr, names: Names) -> Value:
         """The value of an argument; a mistake in it is noted."""
@@ -91,6 +93,9 @@ class Expressions:
         if isinstance(found, Unassigned):
             hint = f"assign it in every branch of the `if` in line {found.line}"
             raise Refused(f"{name!r} is assigned in some branches only", hint)
+        if name in self.local:
+            hint = f"line {self.local[name]} assigns it, and is not before this one"
+            raise Refused(f"unknown workflow constant {name!r}", hint)
         value = self._constants.named(name, node)
         return self._input(value) if isinstance(value, Input) else values.literal(value)
 
@@ -135,8 +140,8 @@ class Expressions:
         return values.got(self.value(of, names), self._key(key, names))
 
     def _input(self, found: Input) -> Value:
-        if found.name in self.inputs and self.inputs[found.name] != found.default:
-            one, other = self.inputs[found.name], found.default
+        one, other = self.inputs.get(found.name, found.default), found.default
+        if repr(one) != repr(other):  # To Python, 1 is True.
             raise Refused(f"input {found.name!r} has two defaults, {one!r} and {other!r}", "declare it once")
         self.inputs[found.name] = found.default
         return values.given(found.name)

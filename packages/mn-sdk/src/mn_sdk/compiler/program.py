@@ -133,9 +133,15 @@ class Reader:
         if isinstance(run, ast.AsyncFunctionDef) or not (run.args.posonlyargs or run.args.args):
             self._mistakes.note("the workflow's run must be a plain method", run, "write def run(self):")
             return Program({}, values.UNKNOWN, {}, run.lineno)
-        self._self = [*run.args.posonlyargs, *run.args.args][0].arg
+        own, *others = [*run.args.posonlyargs, *run.args.args, *run.args.kwonlyargs]
+        others += [one for one in (run.args.vararg, run.args.kwarg) if one is not None]
+        if others:
+            hint = 'what a run is given is an input: workflow.input("topic", default=...)'
+            self._mistakes.note(f"the workflow's run takes nothing but {own.arg}", others[0], hint)
+        self._self = own.arg
+        self._expressions.local = _assigned_in(run.body)
         body = run.body[1:] if ast.get_docstring(run, clean=False) is not None else run.body
-        top = _Scope({}, [], is_branch=False)
+        top = _Scope({one.arg: values.UNKNOWN for one in others}, [], is_branch=False)
         self._block(body, top)
         if not top.ended:
             hint = "end every branch with return" if self._returns else "write return self.agents.method(...)"
@@ -158,6 +164,10 @@ class Reader:
                 self._mistakes.note(STATEMENTS, statement, "nothing runs after a return")
                 return
             match statement:
+                case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)) if (
+                    name == self._self
+                ):
+                    self._mistakes.note(STATEMENTS, statement, f"{name} is the workflow: take another name")
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     scope.names[name] = self._assigned(value, scope)
                 case ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value):
@@ -307,6 +317,8 @@ class Reader:
         what = each.tree.get("literal", [])
         if "map" in each.tree or not isinstance(what, list):
             self._mistakes.note(f"unsupported scatter: {shown(items)} is not a list", items, hint)
+        if name == self._self:
+            self._mistakes.note(f"unsupported scatter: {shown(node)}", node, f"{name} is the workflow")
         return self._call(call, {**scope.names, name: values.ITEM}, scope, each=each)
 
     def _call(self, node: ast.Call, names: Names, scope: _Scope, *, each: Value | None = None) -> Value:
@@ -363,6 +375,18 @@ class Reader:
         hint = f"agents are called as {self._self}.agents.{method}(...)"
         self._mistakes.note(f"could not uniquely resolve decorated agent {method!r}", node, hint)
         return None
+
+
+def _assigned_in(body: Sequence[ast.stmt]) -> dict[str, int]:
+    """The names that a block assigns, and the line where it does so first."""
+    found: dict[str, int] = {}
+    for node in (node for statement in body for node in ast.walk(statement)):
+        match node:
+            case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                found[name] = min(node.lineno, found.get(name, node.lineno))
+            case _:
+                pass
+    return found
 
 
 def _one_of(arms: list[_Scope], outside: int) -> Condition:
