@@ -98,18 +98,18 @@ class Definitions:
             raise Conflict(text, code="job_already_exists") from None
         self._count += 1
         await self._data.make(job_id, definition.generation)
-        return self._view(definition)
+        return await self._view(definition)
 
     async def get_job(self, *, job_id: str) -> dict[str, Any]:
         """The definition.  Raises NotFound."""
-        return self._view(await self._shelf.get(job_id))
+        return await self._view(await self._shelf.get(job_id))
 
     async def list_jobs(self, *, include_archived: bool) -> list[dict[str, Any]]:
         """The definitions, oldest first; those that are archived when they are asked for."""
         hidden = {DELETED} if include_archived else {DELETED, ARCHIVED}
         found = [one for one in await self._shelf.stored.all() if one.status not in hidden]
         found.sort(key=lambda one: (one.created_ms, one.job_id))
-        return [self._view(one) for one in found]
+        return [await self._view(one) for one in found]
 
     async def update_job(
         self, *, job_id: str, attrs: dict[str, Any], manifest_json: str, payloads: Mapping[str, bytes]
@@ -135,12 +135,12 @@ class Definitions:
 
         step(before)  # Nothing is kept of what is refused.
         bundle = await self._bundles.keep(manifest_json, payloads) if manifest_json else ""
-        return self._view(await self._shelf.change(job_id, lambda found: step(found, bundle)))
+        return await self._view(await self._shelf.change(job_id, lambda found: step(found, bundle)))
 
     async def archive_job(self, *, job_id: str) -> dict[str, Any]:
         """It starts no more runs; its data stays.  Raises NotFound; Conflict while a run is active."""
         now_ms = self._clock.now_ms()
-        return self._view(
+        return await self._view(
             await self._shelf.change(job_id, lambda found: steps.archived(found, now_ms=now_ms))
         )
 
@@ -149,7 +149,7 @@ class Definitions:
         now_ms = self._clock.now_ms()
         found = await self._shelf.change(job_id, lambda found: steps.reset(found, now_ms=now_ms))
         await self._data.make(job_id, found.generation)
-        return self._view(found)
+        return await self._view(found)
 
     async def delete_job(self, *, job_id: str, confirmed: bool) -> dict[str, Any]:
         """Delete it with its runs, schedules and data.  Raises NotFound; Conflict while a run is active."""
@@ -183,6 +183,6 @@ class Definitions:
         """Begin a run that is owed; one that is begun already is left as it is.  Raises as `start_run`."""
         await self.runs.launch(job_id, run_id, inputs, metadata=metadata)
 
-    def _view(self, definition: Definition) -> dict[str, Any]:
+    async def _view(self, definition: Definition) -> dict[str, Any]:
         folder = self._data.folder(definition.job_id, definition.generation)
-        return view_of(definition, data_dir=folder)
+        return view_of(await self._shelf.shown(definition), data_dir=folder)

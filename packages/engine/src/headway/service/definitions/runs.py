@@ -143,7 +143,7 @@ class Runs:
 
     async def list_runs(self, *, job_id: str) -> dict[str, Any]:
         """The runs that the definition remembers, oldest first."""
-        definition = await self._shelf.get(job_id)
+        definition = await self._shelf.shown(await self._shelf.get(job_id))
         views = [
             run_view(job_id, run, run.status or await self._jobs.status(run.run_id) or "")
             for run in definition.runs

@@ -134,6 +134,13 @@ class Shelf:
         found = steps.known(job_id, await self.stored.get(job_id))
         return await self.settle(found) if found.open_runs else found
 
+    async def shown(self, definition: Definition) -> Definition:
+        """The definition without runs that are being started: nobody knows yet whether they will begin."""
+        for run in definition.open_runs:
+            if await self._jobs.status(run.run_id) is None:
+                definition = steps.without(definition, run.run_id)
+        return definition
+
     async def change(self, job_id: str, step: Step) -> Definition:
         """The definition after `step`.  Raises NotFound, and what `step` raises."""
         await self.get(job_id)
