@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
-from headway.service.schedules.cron import Cron, next_ms, parse, zone_named
+from headway.service.schedules.cron import PARSED_KEPT_MAX, Cron, next_ms, parse, zone_named
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
@@ -87,6 +87,16 @@ def test_an_expression_is_due_when_its_five_fields_say(text: str, expected: list
 )
 def test_what_is_no_expression_or_never_due_is_not_understood(text: str) -> None:
     assert parse(text) is None
+
+
+def test_an_expression_is_understood_once_and_only_so_many_are_kept() -> None:
+    first = parse("*/7 3 * * *")
+    assert parse(" */7 3 * * * ") is first
+
+    for number in range(PARSED_KEPT_MAX):
+        parse(f"{number % 60} {number // 60 % 24} {1 + number // 1440} * *")
+
+    assert parse("*/7 3 * * *") == first and parse("*/7 3 * * *") is not first
 
 
 def test_a_certain_time_that_spring_leaves_out_comes_right_after_the_gap() -> None:

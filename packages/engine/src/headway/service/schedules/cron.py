@@ -12,13 +12,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
 TEXT_CHARS_MAX = 200
+PARSED_KEPT_MAX = 1_000
+"""Expressions that are kept understood: each is asked for again at every moment at which it is due."""
 
 SHORTCUTS = {
     "@hourly": "0 * * * *",
@@ -55,8 +59,11 @@ class Cron:
 def parse(text: str) -> Cron | None:
     """The expression, or None when it is none or can never be due."""
     stripped = text.strip()
-    if len(stripped) > TEXT_CHARS_MAX:
-        return None
+    return _parsed(stripped) if len(stripped) <= TEXT_CHARS_MAX else None
+
+
+@lru_cache(PARSED_KEPT_MAX)
+def _parsed(stripped: str) -> Cron | None:
     fields = SHORTCUTS.get(stripped, stripped).split()
     if len(fields) != len(LIMITS):
         return None
@@ -69,7 +76,7 @@ def parse(text: str) -> Cron | None:
         for field, values in zip(fields, admitted, strict=True)
     )
     try:
-        CronSim(joined, _SOME_MOMENT)
+        _understood(joined)
     except CronSimError:  # No month has such a day.
         return None
     return Cron(stripped, joined, not (fields[0].startswith("*") or fields[1].startswith("*")))
@@ -116,9 +123,21 @@ def next_ms(crons: Iterable[Cron], zone: tzinfo, *, after_ms: int) -> int | None
     return min((second * 1_000 for second in found if second is not None), default=None)
 
 
+def _walk(fields: str, after: datetime) -> CronSim:
+    """The library's walk along the wall clock, from after a moment on."""
+    walk = copy(_understood(fields))
+    walk.dt = after
+    return walk
+
+
+@lru_cache(PARSED_KEPT_MAX)
+def _understood(fields: str) -> CronSim:
+    return CronSim(fields, _SOME_MOMENT)
+
+
 def _by_the_wall(fields: str, zone: tzinfo, after_s: int) -> int | None:
     # In a repeated hour the wall may show a time that has had its turn: then the next one is asked for.
-    for wall in CronSim(fields, _wall(zone, after_s)):
+    for wall in _walk(fields, _wall(zone, after_s)):
         second = _shown_first(zone, wall)
         if second > after_s:
             return second
@@ -129,7 +148,7 @@ def _by_real_time(fields: str, zone: tzinfo, after_s: int) -> int | None:
     start_s = after_s + 1
     while True:
         offset_s = _offset(zone, start_s)
-        wall = next(CronSim(fields, _wall(zone, start_s) - timedelta(seconds=1)), None)
+        wall = next(_walk(fields, _wall(zone, start_s) - timedelta(seconds=1)), None)
         if wall is None:
             return None
         second = _seconds(wall) - offset_s

@@ -7,7 +7,6 @@ Source: runtime API, section 3.8, "Due-time rules"; docs/guide/schedules.md.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Any
 
 from msgspec.structs import replace
@@ -20,14 +19,12 @@ from headway.service.schedules.spec import CATCH_UP_ALL, CATCH_UP_ONE, DELAYED, 
 MOMENTS_AT_ONCE_MAX = 500
 """Due moments that one decision looks at; a schedule that slept for long takes several decisions."""
 
-_parsed = lru_cache(maxsize=1_000)(crontab.parse)
-
 
 def next_due(spec: Spec, *, after_ms: int, base_ms: int) -> int:
     """The first moment after `after_ms` at which it is due, or 0.  base_ms: what `delay_ms` counts from."""
     match spec.kind:
         case "periodic":
-            crons = [cron for text in spec.crons if (cron := _parsed(text)) is not None]
+            crons = [cron for text in spec.crons if (cron := crontab.parse(text)) is not None]
             zone = crontab.zone_named(spec.timezone)
             return (zone and crontab.next_ms(crons, zone, after_ms=after_ms)) or 0
         case "delayed":
