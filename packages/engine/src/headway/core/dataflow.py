@@ -59,7 +59,8 @@ def holds(condition: Json, scope: Mapping[str, Json]) -> bool:
             try:
                 return _test(found, operator, condition.get("value"))
             except TypeError:
-                what = f"{_named(path)} is {_kind(found)}"
+                keys = "".join(f"[{key!r}]" for key in path[1 if path[0] == "item" else 2 :])
+                what = f"{_named(path)}{keys} is {_kind(found)}"
                 raise CannotEvaluate(f"{what}: {operator} does not apply to it") from None
         case _:
             raise CannotEvaluate(f"{condition!r} is not a condition of a dataflow")
