@@ -165,8 +165,7 @@ def test_of_many_starts_under_one_id_one_is_accepted(room: Jobs) -> None:
             try:
                 client.start_run("many", run_id="many-1")
             except grpc.RpcError as error:
-                text: str = error.details()  # type: ignore[attr-defined]
-                return text.partition(":")[0]
+                return str(error.details()).partition(":")[0]
         return "accepted"
 
     with ThreadPoolExecutor(8) as starting:

@@ -329,7 +329,7 @@ def test_jobs_that_are_no_runs_are_not_controlled_as_runs(world: World) -> None:
     runs = world.engine.runs
 
     for ask in (runs.get_run, runs.pause_run, runs.resume_run, runs.cancel_run):
-        assert code_of(lambda ask=ask: world.do(ask(run_id="x"))) == "unknown_run"  # type: ignore[misc]
+        assert code_of(lambda ask=ask: world.do(ask(run_id="x"))) == "no_such_run"  # type: ignore[misc]
     assert world.jobs.statuses["x"] == "running"
 
 
@@ -380,8 +380,8 @@ def test_what_is_no_input_or_no_key_is_refused(world: World) -> None:
     world.create(contract=LIVE)
     world.start("r")
 
-    assert code_of(lambda: world.send("r", "nothing", "k")) == "unknown_input"
-    assert code_of(lambda: world.send("r", "broken", "k")) == "unknown_input"
+    assert code_of(lambda: world.send("r", "nothing", "k")) == "unknown_live_input"
+    assert code_of(lambda: world.send("r", "broken", "k")) == "unknown_live_input"
     assert code_of(lambda: world.send("r", "question", " ")) == "bad_idempotency_key"
     assert (
         code_of(lambda: world.send("r", "question", "k", text="x" * OBJECT_BYTES_MAX)) == "payload_too_large"

@@ -117,7 +117,7 @@ class Placement:
 
         The services of the job are written down, too, and shown once they are registered.
 
-        force: services and input rules are not checked.  config: that of a stable job.  Placing a job again
+        force: services and input rules are not checked.  config: that of a definition.  Placing a job again
         gives what it has.
         Raises Conflict with code requirements_not_met, service_requirements_not_met, node_draining or
         node_in_maintenance, or Invalid with code input_validation_failed; the message has all problems.

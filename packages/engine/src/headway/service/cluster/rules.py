@@ -49,7 +49,7 @@ class Subject:
 
 
 def subject_of(manifest: Manifest, config: Mapping[str, Json] | None = None) -> Subject:
-    """What the rules of this manifest are about.  config: that of a stable job, which goes first."""
+    """What the rules of this manifest are about.  config: that of a definition, which goes first."""
     environment: dict[str, str] = {}
     for node in manifest.nodes:
         if isinstance(node.work, Executor) and node.work.environment:

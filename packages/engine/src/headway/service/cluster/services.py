@@ -136,7 +136,7 @@ class Services:
         """Write down the services of a job that is about to start; nobody sees them before `register`.
 
         So a crash right after the start of a job does not cost it its services.
-        allocations: by agent, as they were placed.  config: that of a stable job.  labels: what `LABELS` are.
+        allocations: by agent, as they were placed.  config: that of a definition.  labels: what `LABELS` are.
         """
         declared = [*manifest.services, *(service for node in manifest.nodes for service in node.services)]
         if not declared or job_id in self._jobs:

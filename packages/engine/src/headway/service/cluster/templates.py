@@ -66,7 +66,7 @@ def scope_of(
 ) -> Scope:
     """What the templates of a job, or of one of its agents, may name.
 
-    config: `config_of`, for who asks for many scopes, or that of a stable job, which goes before it; None:
+    config: `config_of`, for who asks for many scopes, or that of a definition, which goes before it; None:
     what the manifest carries.  env: what workers inherit.
     """
     found = manifest.by_id.get(agent)

@@ -77,12 +77,12 @@ def live_input(manifest: Manifest, input_id: str) -> tuple[str, str]:
         if isinstance(agent, str) and agent in manifest.by_id and isinstance(type, str) and type:
             return agent, type
         raise Invalid(
-            f"the live input '{input_id[:128]}' names no agent and message type", code="unknown_input"
+            f"the live input '{input_id[:128]}' names no agent and message type", code="unknown_live_input"
         )
     if input_id in manifest.by_id:
         return input_id, "input"
     known = ", ".join(sorted([*named, *manifest.by_id])[:20])
-    raise Invalid(f"'{input_id[:128]}' is no input; there are: {known}", code="unknown_input")
+    raise Invalid(f"'{input_id[:128]}' is no input; there are: {known}", code="unknown_live_input")
 
 
 def unconfirmed(what: str) -> Conflict:

@@ -249,4 +249,4 @@ def manifest_of(text: str) -> Manifest:
 
 
 def _unknown(run_id: str) -> NotFound:
-    return NotFound(f"there is no run '{run_id[:128]}'", code="unknown_run")
+    return NotFound(f"there is no run '{run_id[:128]}'", code="no_such_run")

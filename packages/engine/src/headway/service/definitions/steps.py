@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from headway_wire.errors import Conflict, Invalid, NotFound
+from headway_wire.errors import Conflict, Invalid, NotFound, Throttled
 from msgspec.structs import replace
 
 from headway.service.definitions.record import (
@@ -162,13 +162,13 @@ def updated(
 
 
 def scheduled(definition: Definition, schedule_id: str, *, now_ms: int) -> Definition:
-    """The definition with one more schedule.  Raises Conflict."""
+    """The definition with one more schedule.  Raises Conflict, and Throttled when it has many."""
     if definition.status != ACTIVE:
         text = f"job_not_active: {definition.job_id} is {definition.status} and is not scheduled"
         raise Conflict(text, code="job_not_active")
     if len(definition.schedule_ids) >= SCHEDULES_MAX:
         text = f"{definition.job_id} has {SCHEDULES_MAX} schedules; delete some"
-        raise Conflict(text, code="too_many_schedules")
+        raise Throttled(text, code="too_many_schedules")
     return replace(definition, schedule_ids=(*definition.schedule_ids, schedule_id), updated_ms=now_ms)
 
 
