@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
+import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +19,7 @@ from packages.engine.tests.workers.boxes import Box, alive
 from packages.engine.tests.workers.test_warm import call, value, warm
 from tests.waiting import until_async
 
-FAILING = {"raise": "worker_failed", "exit": "worker_failed", "hang": "worker_timeout"}
+FAILING = {"raise": "worker_failed", "exit": "worker_failed"}
 
 
 def mark(b: Box, file: Path, then: str = "") -> Delivery:
@@ -125,6 +128,56 @@ def test_every_turn_is_taken_once_among_turns_that_end_their_process(
                 assert code == FAILING.get(then), (id, then, result)
 
     marks = tmp_path / "marks"
+    asyncio.run(scenario())
+
+
+def test_a_turn_that_is_stopped_before_it_begins_leaves_its_process_alone(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with warm(tmp_path, warm_processes_max=1) as b:
+            first = await value(b, "pid")
+            unwanted = mark(b, tmp_path / "marks")
+            b.link.deliver([unwanted])
+
+            b.link.stop([unwanted.id])
+
+            assert b.reports.lost.keys() == {unwanted.id}
+            assert await value(b, "pid") == first and not (tmp_path / "marks").exists()
+
+    asyncio.run(scenario())
+
+
+def test_a_process_that_dies_before_it_begins_a_turn_does_not_take_the_turn_with_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with warm(tmp_path, warm_processes_max=1) as b:
+            first = await value(b, "pid")
+            given = mark(b, tmp_path / "marks")
+            os.kill(first, signal.SIGKILL)
+
+            b.link.deliver([given])
+
+            result = await b.result(given.id)
+            assert result.error is None and not alive(first)
+            assert (tmp_path / "marks").read_text().split() == [given.id]
+
+    asyncio.run(scenario())
+
+
+def test_a_turn_that_no_process_lives_to_begin_is_told_so(tmp_path: Path) -> None:
+    interpreter = tmp_path / "python"
+    interpreter.write_text(
+        "#!/bin/sh\n"
+        f'exec {sys.executable} -c "import sys, runpy; sys.argv = sys.argv[1:]; import os, socket; '
+        "first = socket.socket.sendall; "
+        "socket.socket.sendall = lambda self, content: (first(self, content), os._exit(7)); "
+        'runpy.run_path(sys.argv[0], run_name=\'__main__\')" "$@"\n'
+    )
+    interpreter.chmod(0o755)
+
+    async def scenario() -> None:
+        async with warm(tmp_path, python=str(interpreter)) as b:
+            result = await call(b, "pid")
+            assert result.error == ("worker_failed", "the worker exited with code 7", False)
+
     asyncio.run(scenario())
 
 

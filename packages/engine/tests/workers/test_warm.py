@@ -105,6 +105,7 @@ class Agents:
     def mark(self, file, id, then):
         with open(file, "a") as marks: marks.write(id + "\\n")
         if then == "slow": time.sleep(0.03)
+        if then == "hang": time.sleep(600)
         if then == "raise": raise ValueError("wrong")
         if then == "exit": os._exit(3)
         if then == "leave behind": open("left.txt", "w").write("x")
@@ -325,9 +326,14 @@ def test_a_turn_that_is_stopped_ends_with_its_process_and_one_that_waits_leaves_
     async def scenario() -> None:
         async with warm(tmp_path, warm_processes_max=1) as b:
             first = await value(b, "pid")
-            given: dict[str, Any] = {"agent": "sleep", "params": {"args": [600], "kwargs": {}}}
+            marks = tmp_path / "marks"
+            given: dict[str, Any] = {
+                "agent": "mark",
+                "params": {"args": [str(marks), "", "hang"], "kwargs": {}},
+            }
             running, waiting = b.delivery(**given), b.delivery(**given)
             b.link.deliver([running, waiting])
+            await until_async(marks.exists)
 
             b.link.stop([waiting.id])
             assert b.reports.lost.keys() == {waiting.id} and alive(first)

@@ -38,13 +38,11 @@ ENDED = 8
 READY = 9
 """From a warm host, its first: it takes turns."""
 TURN = 10
-"""To a warm host: one turn; see `warm_host`."""
+"""To a warm host: one turn, for which it needs a permit; see `warm_host`."""
 ANSWER = 11
 """From a warm host: what became of the turn."""
-AHEAD = 12
-"""To a warm host: a turn as in TURN, for which it needs a permit."""
-RETURNED = 13
-"""From a warm host: it had no permit for a turn that was sent ahead, and has forgotten it."""
+RETURNED = 12
+"""From a warm host: it had no permit for a turn, and has forgotten it."""
 
 
 class BadFrame(Exception):

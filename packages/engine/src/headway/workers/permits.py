@@ -1,4 +1,4 @@
-"""Leave to begin turns that were sent to a process ahead of their time: one byte in a pipe for each.
+"""Leave to begin the turns that were sent to a process: one byte in a pipe for each.
 
 Whoever reads a byte has decided: the process, which then begins its next turn, or the engine, which then has
 the last turn back that it sent.  The system gives each byte to one reader only, so no turn is taken twice.

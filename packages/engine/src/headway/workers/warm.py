@@ -47,7 +47,6 @@ class _Pool:
 
     kind: Kind
     processes: list[Process] = field(default_factory=list)
-    idle: list[Process] = field(default_factory=list)
     queue: deque[Turn] = field(default_factory=deque)
     begun_s: float = 0.0
 
@@ -60,13 +59,13 @@ class _Pool:
         return bool(self.queue) or any(len(process.turns) > 1 for process in self.processes)
 
     def next(self) -> Process | None:
-        """Who can take a turn now: an idle process, else the one with the fewest turns ahead."""
-        while self.idle:
-            process = self.idle.pop()
-            if not process.over:
-                return process
+        """Who can take a turn now: the process that became idle last, else the one with the fewest turns."""
         able = [process for process in self.processes if process.has_room]
-        return min(able, key=lambda process: len(process.turns), default=None)
+        return min(able, key=lambda process: (len(process.turns), -process.idle_s), default=None)
+
+    def idle(self) -> list[Process]:
+        """Those that could take a turn and have none."""
+        return [process for process in self.processes if process.has_room and not process.turns]
 
 
 class WarmWorkers:
@@ -102,8 +101,6 @@ class WarmWorkers:
             pool.begun_s = asyncio.get_running_loop().time()
         pool.queue.append(turn)
         self._feed(pool)
-        if pool.queue and not pool.lasting():
-            self._start(pool)
 
     def stop(self, id: str) -> None:
         """End this turn; when it has begun, its process ends with it."""
@@ -112,8 +109,7 @@ class WarmWorkers:
                 for turn in process.turns:
                     if turn.id == id:
                         turn.stopped = True
-                        if turn is not process.turns[0]:
-                            self._back(pool, process.take_back())
+                        self._back(pool, process.take_back())
                         if turn in process.turns:
                             process.stop(turn)
                         return
@@ -139,10 +135,7 @@ class WarmWorkers:
 
     # What processes tell --------------------------------------------------------------------------
 
-    def _free(self, pool: _Pool, process: Process) -> None:
-        if not process.turns:
-            process.idle_s = asyncio.get_running_loop().time()
-            pool.idle.append(process)
+    def _free(self, pool: _Pool) -> None:
         self._feed(pool)
         if self._sweep is None:
             self._sweep = asyncio.get_running_loop().call_later(IDLE_S, self._sweep_idle)
@@ -159,8 +152,6 @@ class WarmWorkers:
     def _gone(self, pool: _Pool, process: Process) -> None:
         self._all.discard(process)
         pool.processes.remove(process)
-        if process in pool.idle:
-            pool.idle.remove(process)
         self._on_gone()
 
     def _unready(self, pool: _Pool, ended: Ended | None) -> None:
@@ -174,13 +165,15 @@ class WarmWorkers:
         while pool.queue and (process := pool.next()) is not None:
             pool.begun_s = asyncio.get_running_loop().time()
             process.give(pool.queue.popleft())
+        if pool.queue and not pool.lasting():
+            self._start(pool)
         self._look_later()
 
     def _start(self, pool: _Pool) -> bool:
         if len(self._all) >= self._processes_max and not self._part_with_idle():
             return False
         told = Told(
-            on_free=lambda process: self._free(pool, process),
+            on_free=lambda: self._free(pool),
             on_back=lambda turns: self._back(pool, turns),
             on_gone=lambda process: self._gone(pool, process),
             on_unready=lambda ended: self._unready(pool, ended),
@@ -196,15 +189,10 @@ class WarmWorkers:
 
     def _part_with_idle(self) -> bool:
         """Let the process go that has been idle longest, of any kind."""
-        idle = [
-            (process.idle_s, number, pool)
-            for pool in self._pools.values()
-            for number, process in enumerate(pool.idle)
-        ]
+        idle = [process for pool in self._pools.values() for process in pool.idle()]
         if not idle:
             return False
-        _, number, pool = min(idle, key=lambda one: one[:1])
-        pool.idle.pop(number).part()
+        min(idle, key=lambda process: process.idle_s).part()
         return True
 
     def _look_after(self) -> None:
@@ -240,11 +228,13 @@ class WarmWorkers:
         now_s = loop.time()
         next_s = 0.0
         for key, pool in list(self._pools.items()):
-            while pool.idle and now_s - pool.idle[0].idle_s >= IDLE_S:
-                pool.idle.pop(0).part()
-            if pool.idle:
-                next_s = min(next_s or IDLE_S, pool.idle[0].idle_s + IDLE_S - now_s)
-            elif not pool.processes and not pool.queue:
+            for process in pool.idle():
+                left_s = process.idle_s + IDLE_S - now_s
+                if left_s <= 0:
+                    process.part()
+                else:
+                    next_s = min(next_s or IDLE_S, left_s)
+            if not pool.processes and not pool.queue:
                 del self._pools[key]
         if next_s:
             self._sweep = loop.call_later(max(next_s, 0.1), self._sweep_idle)

@@ -5,8 +5,8 @@ and says for itself what `frames` says.  A turn sees what a fresh process would 
 working directory and import path.  What it changes of those is put back; when that cannot be, because it left
 threads, processes or files behind, this process ends after it.
 
-A turn that was sent ahead takes a byte from the pipe that came before all else; when there is none, the
-engine has taken the turn back.
+A turn takes a byte from the pipe that came before all else; when there is none, the engine has had the turn
+back.
 
 Arguments: the module to take turns with, and the staging folder.
 Source: bundle contract, sections 11 and 13.3.
@@ -37,7 +37,7 @@ ANSWER_HEAD = struct.Struct("!i5IB")
 the process ends."""
 SAME = 0xFFFFFFFF
 """The size of a body that is the input once more."""
-READY, TURN, ANSWER, AHEAD, RETURNED = 9, 10, 11, 12, 13
+READY, TURN, ANSWER, RETURNED = 9, 10, 11, 12
 
 FILES = (
     "mirror_neuron_input.json",
@@ -134,8 +134,8 @@ class Host:
         _send(self._engine, READY, b"")
         while True:
             try:
-                kind, content = _receive(self._engine)
-                if kind == AHEAD and not self._permitted():
+                _, content = _receive(self._engine)
+                if not self._permitted():
                     _send(self._engine, RETURNED, b"")
                     continue
             except (EOFError, OSError):

@@ -1,7 +1,7 @@
 """One warm process: takes turns of one bundle, one after the other, instead of one process a turn.
 
 The next turns can be sent to it ahead, while it is at work: then it need not wait for the engine between two
-turns, nor the engine wake it for each.  They can be had back until they begin (`permits`).  On the engine's
+turns, nor the engine wake it for each.  A turn can be had back until it begins (`permits`).  On the engine's
 event loop; nothing here waits.
 """
 
@@ -53,6 +53,7 @@ class Turn:
     on_ended: told once how it ended; None when nobody knows.
     go_cold: called instead when no process can be had soon.
     stopped: nobody wants it any more.
+    lives: with so many processes it may have been that ended before they began it.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Turn:
     on_ended: Callable[[Ended | None], None]
     go_cold: Callable[[], None]
     stopped: bool = False
+    lives: int = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +87,7 @@ class Told:
     on_gone: it has ended.  on_unready: the same, and it never became ready.
     """
 
-    on_free: Callable[[Process], None]
+    on_free: Callable[[], None]
     on_back: Callable[[list[Turn]], None]
     on_gone: Callable[[Process], None]
     on_unready: Callable[[Ended | None], None]
@@ -132,7 +134,6 @@ class Process:
         self.begun_s = self.idle_s = 0.0
         self._quick = False
         self._unsent: list[bytes] = []
-        self._ahead = 0  # Of what is unsent, and still needs permits.
         self._returning = 0
         self._given = 0
         self._memory_kib = 0
@@ -155,32 +156,31 @@ class Process:
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(START_S, self._ward.stop)
 
     def give(self, turn: Turn) -> None:
-        """Begin a turn, or send it ahead when there is one already."""
+        """Have a turn taken, after those that it has."""
         self._given += 1
         self.turns.append(turn)
-        kind = frames.TURN
         if len(self.turns) == 1:
             self._begin()
-        else:
-            kind = frames.AHEAD
-            self._ahead += 1
         if not self._unsent:
             self._loop.call_soon(self._send)
-        self._unsent.append(frames.frame(kind, turn.make(self._base)))
+        self._unsent.append(frames.frame(frames.TURN, turn.make(self._base)))
 
     @property
     def has_room(self) -> bool:
-        """Whether a turn may be sent ahead."""
-        ends = self.over or self._retiring or self._given >= TURNS_MAX
-        return self._quick and not ends and not self._returning and 0 < len(self.turns) <= AHEAD_MAX
+        """Whether it can take a turn, now or ahead."""
+        if not self.ready or self.over or self._retiring or self._returning or self._given >= TURNS_MAX:
+            return False
+        return not self.turns or (self._quick and len(self.turns) <= AHEAD_MAX)
 
     def take_back(self) -> list[Turn]:
-        """Have back what was sent ahead and has not begun."""
+        """Have back every turn that it has not begun, in their order."""
         self._send()
         back: deque[Turn] = deque()
-        while len(self.turns) > 1 and self._permits.take_back():
+        while self.turns and self._permits.take_back():
             back.appendleft(self.turns.pop())
             self._returning += 1
+        if not self.turns and not self.over:
+            self._cancel_timer()
         return list(back)
 
     def stop(self, turn: Turn | None = None) -> None:
@@ -188,6 +188,7 @@ class Process:
 
         turn: on whose account; another one that has begun meanwhile is lost with it.
         """
+        self.over = True
         self._ended_for = turn
         self._told.on_back(self.take_back())
         self._ward.stop()
@@ -213,10 +214,8 @@ class Process:
 
     def _send(self) -> None:
         """Send what was given, together: to wake the process costs more than to tell it."""
-        if self._ahead:
-            self._permits.give(self._ahead)
-            self._ahead = 0
         if self._unsent:
+            self._permits.give(len(self._unsent))
             self._channel.send(b"".join(self._unsent))
             self._unsent.clear()
 
@@ -246,10 +245,11 @@ class Process:
             turn.on_ended(ended)
         elif kind == frames.RETURNED and self._returning:
             self._returning -= 1
+            self._rest()
         elif kind == frames.READY and not self.ready:
             self._cancel_timer()
             self.ready = True
-            self._told.on_free(self)
+            self._rest()
         else:
             self._break()
 
@@ -257,22 +257,19 @@ class Process:
         """Go on with the next turn, or come to an end."""
         if self.over:
             return
-        back = self._take_all_back() if self._retiring else []
+        back = self.take_back() if self._retiring else []
         if self.turns:
             self._begin()
         elif self._retiring:
             self.part()
-        if not self._retiring:
-            self._told.on_free(self)
+        self._rest()
         self._told.on_back(back)
 
-    def _take_all_back(self) -> list[Turn]:
-        """Have back what has not begun, the first turn too if it was sent ahead."""
-        self._send()
-        back: deque[Turn] = deque()
-        while self.turns and self._permits.take_back():
-            back.appendleft(self.turns.pop())
-        return list(back)
+    def _rest(self) -> None:
+        """It may have room for turns."""
+        self.idle_s = self._loop.time()
+        if self.has_room:
+            self._told.on_free()
 
     def _break(self) -> None:
         """Its channel says what only the worker's own code can have put there, or nothing any more."""
@@ -281,9 +278,10 @@ class Process:
 
     def _hung_up(self) -> None:
         """Its channel has closed though nobody asked: it is ending, or its code closed it."""
-        self.over = True
-        self._cancel_timer()
-        self._timer = self._loop.call_later(HANG_S, self._break)
+        if not self.over:
+            self.over = True
+            self._cancel_timer()
+            self._timer = self._loop.call_later(HANG_S, self._break)
 
     def _time_out(self) -> None:
         self._timed_out = True
@@ -295,8 +293,12 @@ class Process:
         self._cancel_timer()
         self._channel.drain()
         self._channel.close()
-        back = self._take_all_back()
+        back = self.take_back()
         self._permits.close()
+        if back and not self.turns:
+            back[0].lives -= 1
+            if not back[0].lives:  # Whatever is wrong with these processes, it should be heard of.
+                self.turns.append(back.pop(0))
         self._told.on_gone(self)
         self._told.on_back(back)
         for turn in self.turns:
