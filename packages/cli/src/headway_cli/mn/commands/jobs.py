@@ -208,6 +208,7 @@ def _status(found: Any, history: History) -> Iterator[str]:
             ("changed", moment(moment_ms(job.get("updated_at")))),
             ("took" if job.get("status") in ENDED else "runs for", _ran(job)),
             ("deployment", _deployment(job.get("deployment"))),
+            ("left out", _left_out(found.get("omitted") or {})),
         ]
     )
     if steps := _steps_of(found):
@@ -218,6 +219,12 @@ def _status(found: Any, history: History) -> Iterator[str]:
         yield from _agents(found["agents"])
     given = list(results(found))
     yield from ["", *given] if given else []
+
+
+def _left_out(omitted: Any) -> str:
+    """What a job too large to be shown whole has more of."""
+    named = {"steps": omitted.get("job.workflow_state.steps"), "agents": omitted.get("agents")}
+    return " and ".join(f"{count:,} {what}" for what, count in named.items() if count)
 
 
 def _deployment(value: Any) -> str:

@@ -25,6 +25,7 @@ from headway.core.plan import Plan
 from headway.core.run import Run
 from headway.ports import OPEN_STATUSES, Records, RunHead
 from headway.service.engine import Engine
+from headway.service.jobs.fitting import fitted
 from headway.service.jobs.known import KnownBundles
 from headway.service.jobs.pressure import pressure_on
 from headway.service.jobs.records import (
@@ -49,9 +50,6 @@ LINES_PER_READ = 500
 LAST_EVENTS_MAX = 100_000
 SUMMARIES_KEPT_MAX = 2_000
 JOBS_SCANNED_MAX = 10_000
-TEXT_BYTES_MAX = 8_192
-LEVELS_SHOWN_MAX = 150
-CUT = "... (cut)"
 ENDED = ("succeeded", "failed", "cancelled", "timed_out")
 
 _NOT_JOB = "run-"  # Runs that were not submitted as jobs are called so.
@@ -268,8 +266,7 @@ class Jobs:
                 -100:
             ],
         }
-        shortened: Record = _shortened(answer)
-        return shortened
+        return fitted(answer)
 
     async def list(self, *, limit: int = LIST_DEFAULT, include_terminal: bool = True) -> Told:
         """Summaries, newest change first."""
@@ -583,16 +580,3 @@ def _last(recent: list[Record]) -> str:
         return ""
     event = recent[0]
     return f"{event['type']}({event.get('agent_id', '')})" if event.get("agent_id") else str(event["type"])
-
-
-def _shortened(value: Any, levels: int = LEVELS_SHOWN_MAX) -> Any:
-    """The same with long texts cut, and what is nested too deeply.  Source: runtime API, section 3.2."""
-    if isinstance(value, str):
-        return value if len(value) <= TEXT_BYTES_MAX else value[:TEXT_BYTES_MAX] + CUT
-    if not isinstance(value, dict | list):
-        return value
-    if not levels:
-        return CUT
-    if isinstance(value, dict):
-        return {key: _shortened(item, levels - 1) for key, item in value.items()}
-    return [_shortened(item, levels - 1) for item in value]
