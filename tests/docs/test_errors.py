@@ -10,7 +10,7 @@ from headway.api.rest.app import STATUS_BY_CODE
 from headway_cli.failures import EXIT_CODES
 from headway_wire.errors import KINDS
 
-from tests.docs.codes import FAILURE, codes_in, codes_of_the_table
+from tests.docs.codes import FAILURE, Used, codes_in, codes_of_the_table
 from tests.tidy.tree import REPOSITORY, Tree, planted
 
 PAGES = REPOSITORY / "docs" / "reference" / "errors"
@@ -42,8 +42,12 @@ def shows_as(code: str, kinds: set[str]) -> set[str]:
     }
 
 
-def test_every_code_of_the_source_has_an_entry_and_every_entry_a_code() -> None:
-    used = codes_in(Tree(REPOSITORY))
+@pytest.fixture(scope="module")
+def used() -> dict[str, Used]:
+    return codes_in(Tree(REPOSITORY))
+
+
+def test_every_code_of_the_source_has_an_entry_and_every_entry_a_code(used: dict[str, Used]) -> None:
     documented = rows().keys() | pages()
     known = used.keys() | codes_of_the_table().keys() - KINDS.keys()
 
@@ -56,8 +60,7 @@ def test_no_code_is_explained_in_two_places() -> None:
     assert not rows().keys() & pages()
 
 
-def test_every_entry_says_the_status_with_which_the_code_shows() -> None:
-    used = codes_in(Tree(REPOSITORY))
+def test_every_entry_says_the_status_with_which_the_code_shows(used: dict[str, Used]) -> None:
     table = codes_of_the_table()
     wrong = {}
     for code, cell in rows().items():

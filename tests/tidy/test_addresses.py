@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.tidy.tree import REPOSITORY, Finding, Tree, planted, report
+from tests.tidy.tree import Finding, Tree, planted, report
 
 OWN = "tests/tidy/test_addresses.py"
 
@@ -64,14 +64,14 @@ def addresses(tree: Tree) -> list[Finding]:
     return findings
 
 
-def test_no_file_names_a_registry_a_real_host_or_a_path_of_one_machine() -> None:
-    findings = addresses(Tree(REPOSITORY))
+def test_no_file_names_a_registry_a_real_host_or_a_path_of_one_machine(repository: Tree) -> None:
+    findings = addresses(repository)
 
     assert not findings, report(findings)
 
 
-def test_lock_files_that_record_registry_hosts_are_not_in_git() -> None:
-    names = {Path(path).name for path in Tree(REPOSITORY).paths}
+def test_lock_files_that_record_registry_hosts_are_not_in_git(repository: Tree) -> None:
+    names = {Path(path).name for path in repository.paths}
 
     assert names.isdisjoint({"uv.lock", "pylock.toml", "poetry.lock", "package-lock.json"})
 

@@ -6,7 +6,7 @@ import ast
 import re
 from pathlib import Path
 
-from tests.tidy.tree import REPOSITORY, Finding, Tree, planted, report
+from tests.tidy.tree import Finding, Tree, planted, report
 
 _LINK = re.compile(r"(?<!!)\[[^\]^]+\]\(([^)\s]+)(?:\s+\"[^\"]*\")?\)|!\[[^\]]*\]\(([^)\s]+)\)")
 _FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
@@ -70,20 +70,20 @@ def unexplained(tree: Tree) -> list[Finding]:
     ]
 
 
-def test_every_link_between_documents_leads_somewhere() -> None:
-    findings = broken_links(Tree(REPOSITORY))
+def test_every_link_between_documents_leads_somewhere(repository: Tree) -> None:
+    findings = broken_links(repository)
 
     assert not findings, report(findings)
 
 
-def test_every_page_of_the_documentation_can_be_found() -> None:
-    findings = unreachable(Tree(REPOSITORY))
+def test_every_page_of_the_documentation_can_be_found(repository: Tree) -> None:
+    findings = unreachable(repository)
 
     assert not findings, report(findings)
 
 
-def test_every_module_says_what_it_is_for() -> None:
-    findings = unexplained(Tree(REPOSITORY))
+def test_every_module_says_what_it_is_for(repository: Tree) -> None:
+    findings = unexplained(repository)
 
     assert not findings, report(findings)
 

@@ -58,8 +58,8 @@ def impure(tree: Tree) -> list[Finding]:
     return findings
 
 
-def test_the_core_imports_the_standard_library_and_itself() -> None:
-    findings = impure(Tree(REPOSITORY))
+def test_the_core_imports_the_standard_library_and_itself(repository: Tree) -> None:
+    findings = impure(repository)
 
     assert not findings, report(findings)
 

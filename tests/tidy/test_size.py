@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from tests.tidy.tree import REPOSITORY, Finding, Tree, planted, report
+from tests.tidy.tree import Finding, Tree, planted, report
 
 MODULE_LINES_MAX = 700
 FUNCTION_LINES_MAX = 70
@@ -26,8 +26,8 @@ def too_long(tree: Tree) -> list[Finding]:
     return findings
 
 
-def test_modules_and_functions_stay_below_their_ceilings() -> None:
-    findings = too_long(Tree(REPOSITORY))
+def test_modules_and_functions_stay_below_their_ceilings(repository: Tree) -> None:
+    findings = too_long(repository)
 
     assert not findings, report(findings)
 

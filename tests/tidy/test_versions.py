@@ -44,8 +44,8 @@ def _version() -> str:
     return str(project["version"])
 
 
-def test_every_distribution_has_the_same_version() -> None:
-    findings = uneven(Tree(REPOSITORY), _version())
+def test_every_distribution_has_the_same_version(repository: Tree) -> None:
+    findings = uneven(repository, _version())
 
     assert not findings, report(findings)
 

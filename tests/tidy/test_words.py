@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tidy.tree import REPOSITORY, Finding, PythonFile, Tree, planted, report
+from tests.tidy.tree import Finding, PythonFile, Tree, planted, report
 
 OWN = "tests/tidy/test_words.py"
 
@@ -143,9 +143,9 @@ def built_sql(tree: Tree) -> list[Finding]:
 
 
 @pytest.mark.parametrize("rule", [unfinished, unsafe, sleeping_tests, built_sql])
-def test_the_repository_keeps_the_rule(rule: object) -> None:
+def test_the_repository_keeps_the_rule(rule: object, repository: Tree) -> None:
     assert callable(rule)
-    findings = rule(Tree(REPOSITORY))
+    findings = rule(repository)
 
     assert not findings, report(findings)
 
