@@ -331,10 +331,9 @@ class Operations:
         wrong = bool(progress.deferred) or any(e.status == "failed" for e in progress.ended.values())
         status: Status = "failed" if failed else "completed_with_failures" if wrong else "completed"
         await self._once(progress, "operation_completed", status=status, error=failed)
-        progress.operation = msgspec.structs.replace(
-            progress.operation, status=status, ended_ms=self._clock.now_ms()
-        )
-        await self._documents.write(progress.operation.id, progress.operation)
+        ended = msgspec.structs.replace(progress.operation, status=status, ended_ms=self._clock.now_ms())
+        await self._documents.write(ended.id, ended)
+        progress.operation = ended  # Only now: nobody hears of an end that a crash could take back.
         self._wake(progress)
 
     def _wake(self, progress: Progress) -> None:
