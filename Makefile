@@ -27,7 +27,7 @@ demo: $(STAMP) ## Run a governed runbook and a compiled workflow on this machine
 	@KEEP='$(KEEP)' $(BIN)/headway demo
 
 test: $(STAMP) ## Run all tests (ARGS='-k word' to choose)
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: $(STAMP) ## Check format, lint, types and import contracts; with `make test` the whole gate
 	$(BIN)/ruff format --check .
