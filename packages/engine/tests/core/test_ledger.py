@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from headway.core import events as e
 from headway.core.decide import advance
 from headway.core.plan import STEPS_MAX, Act, Ends, Limits, OnFailure, Region, Retry, Rule, Trigger
 from headway.core.run import Running
+from headway.service.jobs.story import Story
 
 from packages.engine.tests.core.jobs import Box, agent, graph, member
 from packages.engine.tests.core.worlds import NOW_MS, world
@@ -410,6 +412,33 @@ def test_a_pool_without_room_lets_steps_wait_their_turn() -> None:
     assert box.running() == ["a", "b"]
     box = Box(plan, at=world(free=0))
     assert box.running() == [] and [box.status(id) for id in "ab"] == ["queued", "queued"]
+
+
+def test_a_step_does_not_wait_behind_more_than_it_says() -> None:
+    steps = [member("a"), member("b"), member("c", slot_queue_max=2, retry=Retry(2, 100))]
+    full, free = world(free=0), world(NOW_MS + 100, waits=lambda pool: 1)
+    box = Box(graph(steps, entry="a b c", ledger=True, sink="c"), at=full)
+
+    assert [box.status(id) for id in "abc"] == ["queued", "queued", "retry_wait"]
+    told = Story(box.plan, node="n", pressure={}).tell(box.events, at_ms=1)
+    rejected = [one for one in told if one["type"] == "executor_lease_rejected"]
+    assert [(one["step"], "2 wait" in one["reason"]) for one in rejected] == [("c", True)]
+
+    box.do(c.Wake(("c",)), after_ms=100, at=replace(full, now_ms=NOW_MS + 100, waits=lambda pool: 1))
+    assert box.status("c") == "queued"
+    box.do(c.Wake(("c",)), at=replace(full, now_ms=NOW_MS + 100, waits=lambda pool: 9))
+    assert box.status("c") == "queued", "once it waits, others behind it do not matter"
+    box.do(c.Wake(), at=free)
+    assert box.running() == ["a", "b", "c"]
+
+
+def test_those_that_begin_to_wait_together_count_each_other() -> None:
+    steps = [member(id, slot_queue_max=1) for id in "abc"]
+
+    box = Box(graph(steps, entry="a b c", ledger=True, sink="c"), at=world(free=0))
+
+    assert box.status("a") == "cancelled" or box.status("a") == "queued"
+    assert box.status("b") == "failed" and box.ended == "failed"
 
 
 GOVERNED = Act("p", "change")

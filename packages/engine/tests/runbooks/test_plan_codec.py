@@ -98,6 +98,7 @@ STEPS = st.builds(
     emit=WORDS,
     failed_as=WORDS,
     slot_wait_ms=COUNTS,
+    slot_queue_max=COUNTS,
     restart=st.none() | RESTARTS,
 )
 JOBS = st.builds(
@@ -159,7 +160,7 @@ def test_every_field_of_a_plan_is_drawn_by_the_property_above() -> None:
     assert {field.name for field in fields(Step)} == {
         "id", "work", "trigger", "on_message", "when", "each", "retry", "timeout_ms", "liveness_ms",
         "on_failure", "pool", "slots", "agent", "ends", "sink", "unprompted", "opening", "emit", "failed_as",
-        "restart", "slot_wait_ms",
+        "restart", "slot_wait_ms", "slot_queue_max",
     }  # fmt: skip
     assert {field.name for field in fields(Act)} == {"plugin", "action", "params", "templated", "time_range"}
     assert {field.name for field in fields(Ask)} == {"text", "permission"}

@@ -81,6 +81,7 @@ def agent_step(manifest: Manifest, node: Node, id: str, act: Act, capacity: Call
         emit=node.output_message_type if node.uses_action else "",
         failed_as=executor.failure_message_type if executor else "",
         slot_wait_ms=executor.lease_queue_timeout_ms if executor else 0,
+        slot_queue_max=executor.lease_queue_length_max if executor else 0,
         restart=_restart(manifest, node.policies),
     )
 
@@ -115,6 +116,7 @@ def ledger_step(
         sink=node.ends_run,
         unprompted=unprompted,
         slot_wait_ms=executor.lease_queue_timeout_ms if executor else 0,
+        slot_queue_max=executor.lease_queue_length_max if executor else 0,
         emit=node.output_message_type if node.uses_action else "",
     )
 

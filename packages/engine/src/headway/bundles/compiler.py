@@ -139,6 +139,8 @@ def _dataflow(manifest: Manifest, digest: str, capacity: Capacity, allocations: 
                 pool=base.pool,
                 slots=base.slots,
                 ends=Ends.SAID,
+                slot_wait_ms=base.slot_wait_ms,
+                slot_queue_max=base.slot_queue_max,
             )
         )
         edges += [Edge(need, call.id, ENDED) for need in sorted(call.needs)]

@@ -214,6 +214,7 @@ class Step:
     emit: type of the message that its output travels as, when its work is an action that emits none;
     failed_as: type of the message that its failures travel as, instead of failing it.
     slot_wait_ms: how long it waits for its pool before that fails it; 0: without end.
+    slot_queue_max: how many may wait for its pool already when it begins to, or that fails it; 0: any number.
     when: a template; a false value skips the step.  In a dataflow, a condition (see `conditions`).
     each: a template for a list; the step becomes one instance per item, ``id[0]``, ``id[1]`` ...
     Units: milliseconds; 0 for `liveness_ms` means that silence is not watched, 0 for `timeout_ms` that
@@ -240,6 +241,7 @@ class Step:
     emit: str = ""
     failed_as: str = ""
     slot_wait_ms: int = 0
+    slot_queue_max: int = 0
     restart: Restart | None = None
 
 

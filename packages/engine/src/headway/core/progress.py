@@ -75,6 +75,7 @@ class Progress:
         self._todo: deque[str] = deque()
         self._free: dict[str, None] = {}
         self._held: dict[str, int] = {}
+        self._queued: dict[str, int] = {}
 
     def emit(self, event: e.Event) -> None:
         """Let something happen."""
@@ -329,9 +330,7 @@ class Progress:
             text = facts.description or f"{call.action} by {call.plugin}"
             self._gate(step, turn, tries.attempt, call, text)
         elif not self._room(step):
-            spec = run.spec(step)
-            until_ms = world.now_ms + spec.slot_wait_ms if spec.slot_wait_ms else 0
-            self._queue(step, turn, call, f"{NO_SLOT} '{spec.pool}'", until_ms)
+            self._wait_for_slot(step, turn, tries, call)
         else:
             self._dispatch(step, turn, tries.attempt, call, facts, None)
 
@@ -361,6 +360,20 @@ class Progress:
             return False
         self._held[spec.pool] = held + spec.slots
         return True
+
+    def _wait_for_slot(self, step: str, turn: int, tries: Tries, call: e.Call) -> None:
+        """Join the queue of a step's pool, unless it is longer than the step puts up with."""
+        spec, state, world = self.run.spec(step), self.run.states.get(step), self.world
+        until_ms = world.now_ms + spec.slot_wait_ms if spec.slot_wait_ms else 0
+        self._queue(step, turn, call, f"{NO_SLOT} '{spec.pool}'", until_ms)
+        if isinstance(state, Ready) and state.wants_slot:
+            return  # It has its place there.
+        here = self._queued.get(spec.pool, 0)
+        if spec.slot_queue_max and (before := world.waits(spec.pool) + here) >= spec.slot_queue_max:
+            text = f"{before} wait for a slot in pool '{spec.pool}' already"
+            self.fail(step, turn, tries.attempt, e.Failure("lease_unavailable", text))
+        else:
+            self._queued[spec.pool] = here + 1
 
     def _queue(self, step: str, turn: int, call: e.Call, reason: str, until_ms: int) -> None:
         state = self.run.states.get(step)

@@ -58,7 +58,7 @@ class World:
     evaluate: the value of a template tree in a scope; raises CannotEvaluate.
     seal: the digest of a sealed form.
     action: Facts of (tenant, plugin, action), or the Failure that calling it would be.
-    free: free slots of a pool.
+    free: free slots of a pool.  waits: how many steps wait for one.
     span: the time range that params like ``start: -1h`` mean at a moment, or None.
     mode: the engine-wide mode; the stricter of it and the run's applies.
     turns_max: how much in-core work may follow from one decision.
@@ -78,3 +78,4 @@ class World:
     turns_max: int = TURNS_MAX
     inbox_max: int = INBOX_MESSAGES_MAX
     waiting_max: int = RUN_MESSAGES_MAX
+    waits: Callable[[str], int] = lambda pool: 0

@@ -286,6 +286,15 @@ class Conductor:
             pending.stops += [stop.attempt_id for stop in interrupted(run)]
         self._set_timer(loaded, wake_ms(run, None if whole else touched))
 
+    def waits(self, pool: str) -> int:
+        """How many steps wait for a slot of a pool."""
+        waiting = self.pools.waiting.get(pool, {})
+        return sum(self._still_waits(run_id, step) for run_id, step in waiting)
+
+    def _still_waits(self, run_id: str, step: str) -> bool:
+        loaded = self.loaded.get(run_id)
+        return loaded is not None and isinstance(loaded.run.states.get(step), Ready | Granted)
+
     def _wait(self, run: Run, step: str) -> None:
         """Remember what a step that could not be dispatched waits for."""
         state = run.states.get(step)

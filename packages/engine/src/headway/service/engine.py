@@ -581,6 +581,7 @@ class Engine:
             policy.mode,
             policy.approval_ttl_ms,
             policy.other_person_required,
+            waits=self._conductor.waits,
         )
 
     def _changed(self, run: Run) -> None:

@@ -81,7 +81,8 @@ def _place(rng: random.Random, work: Work) -> dict[str, Any]:
         return {"slots": 0}
     pool, slots = rng.choice([("default", 1), (NARROW, 1), (WIDE, 1), (WIDE, 2)])
     times = {"timeout_ms": rng.choice([5_000, 60_000]), "liveness_ms": rng.choice([0, 0, 3_000])}
-    return {"pool": pool, "slots": slots, **times}
+    patience = {"slot_wait_ms": rng.choice([0, 0, 0, 2_000]), "slot_queue_max": rng.choice([0, 0, 0, 1, 2])}
+    return {"pool": pool, "slots": slots, **times, **patience}
 
 
 def _agent(rng: random.Random, id: str, work: Work, **rest: Any) -> Step:

@@ -128,7 +128,11 @@ class Simulation:
             turns_max=TURNS_MAX,
             inbox_max=self._room[0],
             waiting_max=self._room[1],
+            waits=self._waiting,
         )
+
+    def _waiting(self, pool: str) -> int:
+        return self.conductor.waits(pool)
 
     def run(self) -> None:
         """Live, then let everything come to an end."""

@@ -120,7 +120,7 @@ class Story:
                     yield from self._lease_released(step, turn, attempt)
                 if failure.code in STOPPING and self._is_step(step):
                     yield self._timed_out(step, attempt, failure)
-            case e.RestartScheduled(step, turn, attempt):
+            case e.RestartScheduled(step, turn, attempt) if isinstance(run.states.get(step), Running):
                 yield from self._lease_released(step, turn, attempt)
             case _:
                 pass
@@ -326,6 +326,13 @@ class Story:
 
     def _ledger(self, event: e.Event) -> Iterator[Told]:
         match event:
+            case e.Failed(failure=failure) | e.RetryScheduled(failure=failure):
+                yield from self._rejected(event.step, failure)
+            case e.RestartScheduled(step, failure=failure):
+                yield from self._rejected(step, failure)
+            case _:
+                pass
+        match event:
             case e.Completed(step, _, attempt, status=status):
                 if self._is_step(step):
                     facts = self._attempt(step, attempt)
@@ -334,8 +341,6 @@ class Story:
                 self.last_failure = event
                 if self._is_step(step):
                     facts = {**self._attempt(step, attempt), "reason": failure.message, "error": failure.code}
-                    if failure.code == "lease_unavailable":
-                        yield self._say("executor_lease_rejected", step, reason=failure.message)
                     if failure.code in STOPPING:
                         yield self._timed_out(step, attempt, failure)
                     handled = True if status != "failed" else None
@@ -371,6 +376,10 @@ class Story:
                 )
             case _:
                 pass
+
+    def _rejected(self, step: str, failure: e.Failure) -> Iterator[Told]:
+        if failure.code == "lease_unavailable":
+            yield self._say("executor_lease_rejected", step, reason=failure.message)
 
     def _retry(self, step: str, attempt: int, failure: e.Failure, until_ms: int, lost: bool) -> Told:
         facts: Told = {"reason": failure.message, "retry_at": iso(until_ms), "error": failure.code}
