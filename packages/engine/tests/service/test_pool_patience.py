@@ -1,4 +1,4 @@
-"""How long a node of a bundle waits for its pool, and behind how many, whichever way the bundle is written."""
+"""How long a node of a bundle waits for its pool, and behind how many, however its bundle is written."""
 
 from __future__ import annotations
 
