@@ -33,7 +33,7 @@ def test_a_folder_and_the_manifest_in_it_are_the_same_bundle(tmp_path: Path) -> 
 
 
 def test_what_does_not_exist_is_not_found(tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match="Expected a manifest file, a bundle folder or a blueprint folder"):
+    with pytest.raises(NotFound, match="Expected a manifest file, a bundle folder, a blueprint folder or a"):
         read(tmp_path / "lost")
 
 

@@ -97,6 +97,12 @@ def test_a_blueprint_runs_from_source_with_inputs_and_configuration(author: Auth
     )
 
 
+def test_a_workflow_in_a_file_runs_as_it_is(author: Author, greeting: Path) -> None:
+    done = author.run("blueprint", "run", str(greeting / "workflow.py"), "--input", "name=Ada")
+
+    assert "result  {text: HELLO ADA}" in done.out  # Of the configuration beside it, as in a blueprint.
+
+
 def test_a_blueprint_is_drawn_while_it_runs(author: Author, greeting: Path) -> None:
     root = str(greeting.parent)
     with author.sit("blueprint", "run", "greeting", "--path", root) as terminal:

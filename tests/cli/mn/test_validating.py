@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from headway_cli.mn.blueprints import meant
+from headway_wire.errors import NotFound
 
 from tests.cli.operators import Author
 from tests.tidy.tree import REPOSITORY
@@ -177,5 +179,41 @@ def test_a_blueprint_that_does_not_exist_names_those_that_are_near(author: Autho
 
     done = author.run("blueprint", "run", "greting", "--path", str(tmp_path), code=5)
 
-    assert "'greting' is neither a folder nor a blueprint" in done.err
+    assert "'greting' is neither a path nor a blueprint" in done.err
     assert "did you mean greeting?" in done.err
+
+
+def test_a_path_that_does_not_exist_is_named_even_when_there_are_no_blueprints(tmp_path: Path) -> None:
+    with pytest.raises(
+        NotFound, match=r"'flow\.py' does not exist, and there is no examples/blueprints here"
+    ):
+        meant("flow.py", None, {}, tmp_path)
+
+
+def test_a_python_file_is_a_blueprint_by_itself(author: Author, tmp_path: Path) -> None:
+    file = tmp_path / "flow.py"
+    file.write_text(WORKFLOW)
+
+    assert author.run("blueprint", "validate", str(file)).out.splitlines()[:2] == [
+        f"Job bundle at '{file}' is valid.",
+        "Job name:  greeting",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("x = 1\n", "no class has @workflow.defn"),
+        (
+            WORKFLOW + WORKFLOW.replace("Greeting", "Farewell").replace("Agents", "Others"),
+            "Greeting, Farewell",
+        ),
+        ("def broken(:\n", "flow.py:1: "),
+    ],
+)
+def test_a_python_file_has_one_workflow(author: Author, tmp_path: Path, text: str, found: str) -> None:
+    file = tmp_path / "flow.py"
+    file.write_text(text)
+
+    assert found in author.run("blueprint", "validate", str(file), code=1).err
+    assert found in author.run("blueprint", "run", str(file), code=2).err

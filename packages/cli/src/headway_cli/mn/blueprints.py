@@ -72,14 +72,17 @@ def described(folder: Path) -> Blueprint:
 
 
 def meant(target: str, given: Path | None, environ: Mapping[str, str], here: Path) -> Path:
-    """The folder that a path or a name means.  Raises NotFound, with the names that are near."""
-    if Path(target).is_dir():
+    """What a path or the name of a blueprint means.  Raises NotFound, with the names that are near."""
+    if Path(target).exists():
         return Path(target)
-    root = root_of(given, environ, here)
+    try:
+        root = root_of(given, environ, here)
+    except NotFound as error:
+        raise NotFound(f"'{target}' does not exist, and {error.message}", code=error.code) from None
     if (root / target / "manifest.json").is_file():
         return root / target
     names = [blueprint.name for blueprint in all_in(root)]
-    text = f"'{target}' is neither a folder nor a blueprint in '{root}'"
+    text = f"'{target}' is neither a path nor a blueprint in '{root}'"
     raise NotFound(text, code="unknown_blueprint", facts={"nearest": get_close_matches(target, names)})
 
 

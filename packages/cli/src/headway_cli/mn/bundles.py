@@ -1,4 +1,4 @@
-"""What is submitted: a manifest file, a bundle folder, or a blueprint in Python, compiled here first."""
+"""What is submitted: a manifest file, a bundle folder, or a workflow in Python, compiled here first."""
 
 from __future__ import annotations
 
@@ -46,7 +46,8 @@ def read(path: Path, inputs: Mapping[str, Any] | None = None, *, quick_test: boo
     Raises Invalid with everything that is wrong with it, NotFound when there is nothing.
     """
     if not path.exists():
-        text = f"'{path}' does not exist. Expected a manifest file, a bundle folder or a blueprint folder."
+        expected = "a manifest file, a bundle folder, a blueprint folder or a workflow in Python"
+        text = f"'{path}' does not exist. Expected {expected}."
         raise NotFound(text, code="no_bundle")
     if is_source(path):
         return compiled(path, inputs or {}, quick_test=quick_test)
@@ -57,7 +58,9 @@ def read(path: Path, inputs: Mapping[str, Any] | None = None, *, quick_test: boo
 
 
 def is_source(path: Path) -> bool:
-    """Whether `path` is the folder of a blueprint in Python: its manifest names a workflow, no nodes."""
+    """Whether `path` is a Python file, or a folder whose manifest names a workflow there and no nodes."""
+    if path.suffix == ".py" and path.is_file():
+        return True
     if not (path / "manifest.json").is_file():
         return False
     try:
@@ -70,14 +73,17 @@ def is_source(path: Path) -> bool:
 
 
 def compiled(path: Path, inputs: Mapping[str, Any], *, quick_test: bool = False) -> Bundle:
-    """The bundle that a blueprint in Python compiles to; its code is not executed.
+    """The bundle that a workflow in Python compiles to; its code is not executed.
 
     Raises Invalid with every mistake in its source.
     """
-    from mn_sdk.blueprint_support import compile_blueprint  # Bundles that are finished need no compiler.
+    # Bundles that are finished need no compiler.
+    from mn_sdk.blueprint_support import compile_blueprint, compile_file
 
-    found = compile_blueprint(path, quick_test=quick_test, initial_inputs=inputs)
-    return Bundle(path, found.manifest_json, found.payloads, read_config(path))
+    compile = compile_blueprint if path.is_dir() else compile_file
+    found = compile(path, quick_test=quick_test, initial_inputs=inputs)
+    folder = path if path.is_dir() else path.parent
+    return Bundle(path, found.manifest_json, found.payloads, read_config(folder))
 
 
 def given(bundle: Bundle, inputs: Mapping[str, Any]) -> Bundle:

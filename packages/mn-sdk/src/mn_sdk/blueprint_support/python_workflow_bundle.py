@@ -13,8 +13,15 @@ from typing import Any, cast
 
 import msgspec
 from headway_wire.bundle import Bundle
+from headway_wire.errors import Problem
 
-from mn_sdk.compiler import BundleCompileError, BundleOptions, build_bundle_from_source, compile_source
+from mn_sdk.compiler import (
+    BundleCompileError,
+    BundleOptions,
+    build_bundle_from_source,
+    compile_source,
+    workflows_in,
+)
 
 Json = Any
 
@@ -143,6 +150,28 @@ def compile_blueprint(
     blueprint = Blueprint(blueprint_dir)
     options = blueprint.options(quick_test=quick_test, initial_inputs=initial_inputs)
     return compile_source(blueprint.file, blueprint.class_name, **options)
+
+
+def compile_file(
+    file: str | os.PathLike[str],
+    *,
+    quick_test: bool = False,
+    initial_inputs: Mapping[str, Json] | None = None,
+) -> Bundle:
+    """Compile the one workflow in a Python file into a bundle in memory; quick_test as in `generate_bundle`.
+
+    Raises: BundleCompileError with every mistake, and when there is no workflow or more than one.
+    """
+    names = workflows_in(file)
+    if len(names) != 1:
+        text = f"the file has the workflows {', '.join(names)}" if names else "no class has @workflow.defn"
+        hint = "a file that runs by itself has one workflow; for more, make each a blueprint folder"
+        problem = Problem(text, file=str(file), hint=hint)
+        raise BundleCompileError("it is not clear which workflow is meant", [problem])
+    options: BundleOptions = {"initial_inputs": initial_inputs}
+    if quick_test:
+        options["environment"] = {QUICK_TEST: "1"}
+    return compile_source(file, names[0], **options)
 
 
 def _manifest(folder: Path) -> dict[str, Json]:

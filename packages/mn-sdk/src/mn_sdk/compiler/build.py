@@ -129,6 +129,15 @@ def compile_source(file: str | os.PathLike[str], class_name: str, **options: Unp
     return Bundle(manifest.decode(), files)
 
 
+def workflows_in(file: str | os.PathLike[str]) -> list[str]:
+    """The names of the workflow classes in a Python file that is not imported.
+
+    Raises: BundleCompileError when it cannot be read as Python.
+    """
+    source = Source(Path(file).absolute())
+    return [name for name, node in source.classes.items() if source.decorator(node, DECORATOR) is not None]
+
+
 def _write(output: Path, compiled: tuple[bytes, dict[str, bytes]]) -> None:
     write(str(output), *compiled)
 

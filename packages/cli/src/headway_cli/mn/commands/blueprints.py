@@ -11,7 +11,7 @@ import click
 
 from headway_cli.mn.app import Mn
 from headway_cli.mn.group import Group
-from headway_cli.mn.values import OBJECT, named, nested
+from headway_cli.mn.values import COUNT, OBJECT, named, nested
 from headway_cli.output import clean, columns, document
 
 EXIT_INVALID = 1
@@ -38,9 +38,9 @@ def blueprint() -> None:
 @click.argument("path", type=click.Path(path_type=Path))
 @click.pass_obj
 def validate(app: Mn, path: Path) -> None:
-    """Check the bundle or blueprint folder PATH.  Exits with 1 when it is not valid.
+    """Check the bundle or blueprint folder, or the Python file, PATH.  Exits with 1 when it is not valid.
 
-    A blueprint in Python is compiled, and what comes out is checked.  With -o json, a validation report.
+    A workflow in Python is compiled, and what comes out is checked.  With -o json, a validation report.
     """
     from headway_cli.mn.validation import report_of, success_lines
 
@@ -80,8 +80,8 @@ def list_(app: Mn, root: Path | None) -> None:
 
 
 @blueprint.command()
-@click.argument("place", metavar="FOLDER|NAME", required=False)
-@click.option("--folder", type=click.Path(path_type=Path), help="The same as FOLDER.")
+@click.argument("place", metavar="PATH|NAME", required=False)
+@click.option("--folder", type=click.Path(path_type=Path), help="The same as PATH.")
 @click.option("--input", "inputs", multiple=True, metavar="NAME=VALUE", help="An input; repeat for each.")
 @click.option("--inputs-json", type=OBJECT, metavar="JSON", help="All inputs at once.")
 @click.option("--set", "settings", multiple=True, metavar="PATH=VALUE", help="Configuration; repeatable.")
@@ -108,7 +108,7 @@ def run(
     root: Path | None,
     runs_root: Path | None,
 ) -> None:
-    """Run a blueprint: the bundle or Python source in a folder, or one that `mn blueprint list` names.
+    """Run a workflow: a Python file, a blueprint or bundle folder, or one that `mn blueprint list` names.
 
     Exits with 6 when it is followed and does not complete.  Values are JSON where they are that, else text.
     """
@@ -117,7 +117,7 @@ def run(
     from headway_cli.mn.running import started
 
     if bool(place) == (folder is not None):
-        raise click.UsageError("name one folder or blueprint to run")
+        raise click.UsageError("name one file, folder or blueprint to run")
     path = folder or meant(str(place), root, os.environ, Path.cwd())
     given = {**(inputs_json or {}), **named(inputs, "--input")}
     bundle = configured(read(path, given, quick_test=quick_test), nested(named(settings, "--set")))
@@ -127,7 +127,7 @@ def run(
 
 @blueprint.command()
 @click.argument("run_id", metavar="RUN")
-@click.option("-n", "--lines", type=click.IntRange(1), default=50, show_default=True, help="How many.")
+@click.option("-n", "--lines", type=COUNT, default=50, show_default=True, help="How many.")
 @click.option(
     "--level", type=click.Choice(LOG_LEVELS), default="info", show_default=True, help="The least level."
 )
@@ -143,7 +143,7 @@ def logs(app: Mn, run_id: str, lines: int, level: str, follow: bool, runs_root: 
 
 @blueprint.command()
 @click.argument("run_id", metavar="RUN")
-@click.option("-n", "--lines", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("-n", "--lines", type=COUNT, default=20, show_default=True, help="How many.")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the run has ended.")
 @runs_root_option
 @click.pass_obj
