@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import json
 import logging
+import math
 import os
 import socket
 import subprocess
@@ -170,6 +171,19 @@ def test_a_call_ends_at_its_deadline(kind: Any, listening: Served) -> None:
     until(lambda: listening.runtime.jobs["j"].listening == 0)
 
 
+@pytest.mark.parametrize("timeout", [None, 0, 1e10, math.inf])
+def test_a_stream_may_go_on_without_a_limit(kind: Any, listening: Served, timeout: float | None) -> None:
+    listening.runtime.jobs["j"] = Tale([{"type": "job_running"}, {"type": "job_completed"}])
+    with closing(Driver(kind, listening.target, timeout=0.3)) as driver:
+        assert len(driver.hear("stream_events", "j", follow=True, timeout=timeout)) == 2
+
+
+def test_who_shows_a_client_shows_no_token(kind: Any) -> None:
+    made = kind("localhost:1", auth_token="s3cret-tok", admin_token="s3cret-admin")
+
+    assert "s3cret" not in repr(vars(made))
+
+
 def test_a_runtime_that_is_not_there_is_unavailable_at_once(kind: Any) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -204,6 +218,11 @@ def test_what_is_wrong_with_an_argument_is_said_before_anything_is_sent(kind: An
     with pytest.raises(ValueError, match="timeout must be a number of seconds"):
         kind(listening.target, timeout=-1)
     made = kind(listening.target)
+    for timeout in (-1, math.nan):
+        with pytest.raises(ValueError, match="timeout must be a number of seconds"):
+            made.stream_events("j", timeout=timeout)
+    with pytest.raises(TypeError, match="a mapping is sent as a JSON object, found a list"):
+        asyncio.run(made.emit_trigger_event("x", [1]))
     with pytest.raises(ValueError, match="idempotency_key must not be blank"):
         asked = made.send_run_input("r", "i", {}, idempotency_key=" ")
         asyncio.run(asked)

@@ -64,6 +64,8 @@ def test_a_port_that_is_none_is_refused(port: str) -> None:
         (None, "none", None),
         (None, "None", None),
         (None, "inf", None),
+        (None, "1e300", None),
+        (1e10, None, None),
         (3, "2.5", 3.0),
         (0, "2.5", None),
     ],

@@ -13,6 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from google.protobuf.message import Message
 
+from mn_sdk.environment import seconds
+
 T = TypeVar("T")
 R = TypeVar("R", bound=Message)
 
@@ -85,8 +87,11 @@ def body(request: Message) -> bytes:
 
 
 def within(timeout: float | ClientDefault | None) -> Deadline:
-    """The deadline that a caller named; `CLIENT_DEFAULT` for none of its own."""
-    return lambda client_s: client_s if isinstance(timeout, ClientDefault) else timeout
+    """The deadline that a caller named; `CLIENT_DEFAULT` for none of its own.  Raises: ValueError."""
+    if isinstance(timeout, ClientDefault):
+        return lambda client_s: client_s
+    named_s = None if timeout is None else seconds(float(timeout), name="timeout", said=repr(timeout))
+    return lambda _: named_s
 
 
 def patient(client_s: float | None) -> float | None:
@@ -99,7 +104,9 @@ def json_text(value: Mapping[str, Any] | None) -> str:
 
     Raises: ValueError or TypeError for what JSON has no form for.
     """
-    return json.dumps(dict(value) if value is not None else {}, allow_nan=False)
+    if value is not None and not isinstance(value, Mapping):
+        raise TypeError(f"a mapping is sent as a JSON object, found a {type(value).__name__}")
+    return json.dumps(dict(value or {}), allow_nan=False)
 
 
 def query_text(query: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
@@ -41,8 +41,8 @@ class Connection:
 
     target: str
     timeout_s: float | None
-    auth_token: str
-    admin_token: str
+    auth_token: str = field(repr=False)
+    admin_token: str = field(repr=False)
     log: logging.Logger
 
     @classmethod

@@ -14,6 +14,9 @@ from pathlib import Path
 
 TARGET_DEFAULT = "localhost:55051"
 TIMEOUT_S_DEFAULT = 10.0
+TIMEOUT_S_MAX = (
+    366 * 86_400.0
+)  # Longer is no limit: gRPC takes what it cannot count for a moment that is over.
 FILE_BYTES_MAX = 64 << 10  # of a token or of the endpoints: whatever is longer is something else
 
 Environment = Mapping[str, str]
@@ -49,7 +52,7 @@ def timeout_s(argument: float | None, environ: Environment) -> float | None:
     0 and `none` mean no limit.  Raises: ValueError for anything that is not a number of seconds.
     """
     if argument is not None:
-        return _seconds(float(argument), name="timeout", said=repr(argument))
+        return seconds(float(argument), name="timeout", said=repr(argument))
     text = environ.get("MN_GRPC_TIMEOUT_SECONDS", "").strip()
     if not text:
         return TIMEOUT_S_DEFAULT
@@ -59,7 +62,7 @@ def timeout_s(argument: float | None, environ: Environment) -> float | None:
         value = float(text)
     except ValueError:
         value = math.nan
-    return _seconds(value, name="MN_GRPC_TIMEOUT_SECONDS", said=repr(text))
+    return seconds(value, name="MN_GRPC_TIMEOUT_SECONDS", said=repr(text))
 
 
 def auth_token(argument: str | None, environ: Environment) -> str:
@@ -132,10 +135,14 @@ def _recorded(path: Path) -> str:
     return _joined(host.strip(), str(port), source=str(path)) if isinstance(port, (int, str)) else ""
 
 
-def _seconds(value: float, *, name: str, said: str) -> float | None:
+def seconds(value: float, *, name: str, said: str) -> float | None:
+    """A timeout in seconds; None, for no limit, when it is 0 or too long to matter.
+
+    Raises: ValueError when it is none.
+    """
     if math.isnan(value) or value < 0:
         raise ValueError(f"{name} must be a number of seconds, 0 or none, not {said}")
-    return None if value == 0 or math.isinf(value) else value
+    return value if 0 < value <= TIMEOUT_S_MAX else None
 
 
 def _token(argument: str | None, name: str, environ: Environment) -> str:
