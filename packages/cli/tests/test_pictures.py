@@ -10,7 +10,7 @@ from headway_cli.draw.canvas import plain
 from headway_cli.draw.frame import frame
 from headway_cli.draw.layout import Spot, layout, ordered, reduced
 from headway_cli.draw.rails import rails, rows
-from headway_cli.draw.scene import Scene
+from headway_cli.draw.scene import Scene, State
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -174,6 +174,18 @@ def test_when_not_all_rows_fit_those_that_are_over_make_room() -> None:
     assert shown[0].strip() == "… 19 before"
     assert [row.split()[1] for row in shown[1:-1]] == [f"s{n}" for n in range(19, 27)]
     assert shown[-1].strip() == "… 13 after"
+
+
+def test_agents_that_are_idle_and_never_over_make_room_for_those_at_work() -> None:
+    found = scene(", ".join(f"s{n}" for n in range(40)))
+    for n in range(20):
+        found.states[f"s{n}"] = State(status="ready")
+    found.states["s20"] = State(status="ready", queued=2)
+    found.states["s22"] = State(status="running")
+
+    shown = railed(found, height=10)
+
+    assert [row.split()[1] for row in shown[1:-1]] == [f"s{n}" for n in range(19, 27)]
 
 
 graphs = st.integers(1, 14).flatmap(

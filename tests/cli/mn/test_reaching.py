@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -78,6 +80,21 @@ def test_settings_that_are_wrong_are_said(play: Playing, author: Author) -> None
     author.extra["MN_GRPC_TIMEOUT_SECONDS"] = "soon"
 
     assert "MN_GRPC_TIMEOUT_SECONDS must be a number of seconds" in author.run("job", "list", code=2).err
+
+
+def test_a_number_that_nobody_could_count_to_is_a_wrong_number(tmp_path: Path, nowhere: str) -> None:
+    author = Author(tmp_path, target=nowhere)
+
+    for words in (("job", "list", "--limit"), ("event", "list", "--limit"), ("blueprint", "tail", "x", "-n")):
+        assert "is not in the range" in author.run(*words, str(2**31), code=2).err
+
+
+def test_whoever_has_closed_the_output_is_told_nothing(play: Playing, author: Author) -> None:
+    command = ["sh", "-c", 'exec "$@" >&- 2>&- <&-', "sh", *author.program, "job", "list"]
+
+    done = subprocess.run(command, env={**os.environ, **author.variables()}, timeout=60)
+
+    assert done.returncode == 0
 
 
 def test_an_engine_that_does_not_offer_something_says_what(tmp_path: Path) -> None:

@@ -21,6 +21,9 @@ def run(cli: click.Command, app: A, report: Callable[[Exception, A, Sequence[str
 
     report: prints an error and says with which code to leave.
     """
+    for name, way in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # Whoever has closed it wants to say or to hear nothing.
+            setattr(sys, name, open(os.devnull, way, encoding="utf-8"))  # noqa: SIM115  Until the end.
     try:
         code = cli.main(prog_name=app.program, obj=app, standalone_mode=False)
     except BrokenPipeError:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from headway_cli.draw.canvas import DOWN, UP, Canvas, Line
 from headway_cli.draw.layout import ordered
 from headway_cli.draw.look import FAINT, bar, elapsed, fitted, glyph, queue, queue_style, remark, style, tries
-from headway_cli.draw.scene import FINAL, Scene
+from headway_cli.draw.scene import FINAL, Scene, State
 from headway_cli.output import clean
 
 SHARE_MAX = 0.4
@@ -126,14 +126,24 @@ def _words(
             left += len(text) + 2
 
 
+IDLE = frozenset({"pending", "ready"})
+
+
 def _window(scene: Scene, listed: list[Row], height: int) -> tuple[int, int]:
-    """Which rows to show when not all fit: from the first that is not over."""
+    """Which rows to show when not all fit: from the first where something goes on, else that is not over."""
     if len(listed) <= height:
         return 0, len(listed)
     room = max(height - 2, 1)
     open_ones = [n for n, row in enumerate(listed) if scene.state(row.step).status not in FINAL]
-    first = max(min((open_ones[0] if open_ones else len(listed)) - 1, len(listed) - room), 0)
+    busy = (n for n in open_ones if _is_busy(scene.state(listed[n].step)))
+    begin = next(busy, open_ones[0] if open_ones else len(listed))
+    first = max(min(begin - 1, len(listed) - room), 0)
     return first, min(first + room, len(listed))
+
+
+def _is_busy(state: State) -> bool:
+    """Whether something goes on with a step: the agents of a graph of messages are never over, but idle."""
+    return bool(state.queued) or state.status not in IDLE
 
 
 def _column(rail: int) -> int:

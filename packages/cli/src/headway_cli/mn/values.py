@@ -10,6 +10,9 @@ from typing import Any
 import click
 from headway_wire.errors import Invalid, Problem
 
+COUNT = click.IntRange(1, 2**31 - 1)
+"""How many of something: what a field of 32 bits can say."""
+
 
 class Duration(click.ParamType[int]):
     """A length of time such as 500ms, 10s, 30m, 1.5h or 2d, in milliseconds."""

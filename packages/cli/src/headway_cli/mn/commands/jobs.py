@@ -18,7 +18,7 @@ from headway_cli.mn.group import Group
 from headway_cli.mn.history import History
 from headway_cli.mn.operations import carried_out, exit_unless_done, summary
 from headway_cli.mn.outcome import outcome, output_of, results, took_ms
-from headway_cli.mn.values import moment_ms
+from headway_cli.mn.values import COUNT, moment_ms
 from headway_cli.output import card, clean, columns, document, duration, flat, moment, now_ms, paint
 
 SHOWN = 50
@@ -46,7 +46,7 @@ def submit(app: Mn, path: Path, force: bool) -> None:
 
 @job.command("list")
 @click.option("--running-only", is_flag=True, help="Only jobs that have not ended.")
-@click.option("--limit", type=click.IntRange(1), default=SHOWN, show_default=True, help="How many.")
+@click.option("--limit", type=COUNT, default=SHOWN, show_default=True, help="How many.")
 @click.pass_obj
 def list_(app: Mn, running_only: bool, limit: int) -> None:
     """List jobs, those that changed last first."""

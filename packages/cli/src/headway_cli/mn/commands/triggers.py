@@ -10,7 +10,7 @@ import click
 from headway_cli.mn.app import Mn
 from headway_cli.mn.group import Group
 from headway_cli.mn.scheduling import counters, made, schedules_table
-from headway_cli.mn.values import OBJECT, moment_ms
+from headway_cli.mn.values import COUNT, OBJECT, moment_ms
 from headway_cli.output import ago, clean, columns, flat, paint
 
 SHOWN = 100
@@ -81,7 +81,7 @@ trigger.add_command(emit)
 
 
 @event.command("list")
-@click.option("--limit", type=click.IntRange(1), default=SHOWN, show_default=True, help="How many.")
+@click.option("--limit", type=COUNT, default=SHOWN, show_default=True, help="How many.")
 @click.pass_obj
 def list_events(app: Mn, limit: int) -> None:
     """List the events that were emitted last."""
