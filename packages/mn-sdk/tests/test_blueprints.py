@@ -221,6 +221,36 @@ def test_everything_that_is_wrong_with_the_manifest_is_told_at_once(blueprint: A
     assert len(refused.value.problems) == 4
 
 
+def test_an_output_folder_without_a_name_is_not_the_one_here(
+    blueprint: Author, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+
+    with pytest.raises(SystemExit):
+        main(["--blueprint-dir", str(blueprint.folder), "--output-dir", ""])
+
+    assert "it is empty; name a folder" in capsys.readouterr().err
+    assert not list(here.iterdir())
+
+
+def test_a_path_that_cannot_be_told_is_an_error_and_no_trace(blueprint: Author) -> None:
+    command = [sys.executable, "-m", "mn_blueprint_support.python_workflow_bundle_cli", "--blueprint-dir"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*command, str(blueprint.folder), "--output-dir", str(blueprint.output)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("bundle generated\nError: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_the_blueprint_is_never_overwritten_by_its_bundle(blueprint: Author) -> None:
     with pytest.raises(BundleCompileError, match="give another output folder"):
         generate_bundle(blueprint.folder, f"{blueprint.folder}/../{blueprint.folder.name}")

@@ -26,16 +26,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         if message := Blueprint(given.blueprint_dir).status_message:
             _tell(message)
         bundle = generate_bundle(given.blueprint_dir, given.output_dir, quick_test=quick_test)
-    except HeadwayError as error:
+        _tell("bundle generated")
+        sys.stdout.write(f"{bundle}\n")
+        sys.stdout.flush()
+    except (HeadwayError, OSError) as error:
         _tell(f"Error: {error}")
         return 1
-    _tell("bundle generated")
-    sys.stdout.write(f"{bundle}\n")
     return 0
 
 
 def _tell(message: str) -> None:
     sys.stderr.write(f"{message}\n")
+
+
+def _named(folder: str) -> str:
+    if not folder.strip():  # An unset variable is not meant to be the folder one is in.
+        raise argparse.ArgumentTypeError("it is empty; name a folder")
+    return folder
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -45,7 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--blueprint-dir", default=".", metavar="DIR", help="the folder of manifest.json and the workflow"
     )
-    parser.add_argument("--output-dir", required=True, metavar="DIR", help="where the bundle goes")
+    parser.add_argument(
+        "--output-dir", required=True, metavar="DIR", type=_named, help="where the bundle goes"
+    )
     parser.add_argument(
         "--quick-test", action="store_true", help=f"agents find {QUICK_TEST}=1; the same when it is set here"
     )
