@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from headway.ports import History
+from headway.ports import History, RunHead
 from headway.service.jobs import Jobs
 from headway.service.watch import Watch
 from headway.stores.bundle_files import BundleFiles
@@ -18,11 +18,15 @@ from headway_wire.manifest import Manifest
 
 
 class CountingStore(MemoryStore):
-    """Counts the histories that were read."""
+    """Counts the histories that were read, and the looks at lists of runs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.loads = 0
+        self.loads = self.looks = 0
+
+    async def heads(self, **asked: Any) -> list[RunHead]:
+        self.looks += 1
+        return await super().heads(**asked)
 
     async def load(self, runs: Sequence[str]) -> list[History]:
         self.loads += len(runs)

@@ -34,8 +34,10 @@ from headway.service.definitions import Definitions
 from headway.service.deployments.deployments import Deployments
 from headway.service.engine import Engine
 from headway.service.jobs import Jobs
+from headway.service.jobs.leftovers import Leftovers
 from headway.service.loops.deployments import DeploymentLoop
 from headway.service.loops.drains import DrainLoop
+from headway.service.loops.leftovers import LeftoversLoop
 from headway.service.loops.schedules import ScheduleLoop
 from headway.service.loops.service_checks import ServiceChecks
 from headway.service.schedules.schedules import Schedules
@@ -202,6 +204,7 @@ class JobSide:
             shared=self._shared,
         )
         self._run(DeploymentLoop(self._deployments.rollouts, clock, shared=self._shared).run())
+        self._run(LeftoversLoop(Leftovers(store, self._bundles)).run())
 
     async def serve(self) -> int:
         """The runtime API; returns its port."""
