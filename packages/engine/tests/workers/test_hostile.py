@@ -76,6 +76,21 @@ def test_output_beyond_the_limit_is_dropped_and_drained(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_worker_may_leave_a_tree_deeper_than_calls_may_nest(tmp_path: Path) -> None:
+    deep = "import os\nfor _ in range(2_000): os.mkdir('a'); os.chdir('a')"
+
+    async def scenario() -> None:
+        async with box(tmp_path) as b:
+            b.bundle(node(python(deep)), {"node_id": "slow"} | node(python("import time; time.sleep(1)")))
+            beside = b.delivery(agent="slow")
+            b.link.deliver([beside])
+
+            assert (await b.run()).error is None
+            assert (await b.result(beside.id)).error is None
+
+    asyncio.run(scenario())
+
+
 def test_a_flood_does_not_grow_what_watches_it(tmp_path: Path) -> None:
     code = "import os\nwhile True: os.write(1, b'x' * 65536)"
 

@@ -9,7 +9,10 @@ import os
 import shutil
 import stat
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
+
+from headway.folders import remove
 
 SANDBOX = "/sandbox/job"
 """What bundles call the folder that they are staged in."""
@@ -51,12 +54,9 @@ def write(path: Path | str, content: bytes) -> None:
 
 
 def clean(base: Path) -> None:
-    """Remove the folder, whatever the worker made of its modes.  What cannot be removed stays."""
-    shutil.rmtree(base, ignore_errors=True)
-    if base.exists():
-        for folder, _, _ in os.walk(base):
-            os.chmod(folder, 0o700)
-        shutil.rmtree(base, ignore_errors=True)
+    """Remove the folder, whatever the worker made of it.  What cannot be removed stays."""
+    with suppress(OSError):
+        remove(base)
 
 
 def workdir(wanted: str, base: str, *, root: str = "") -> str:
