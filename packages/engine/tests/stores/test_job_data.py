@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import threading
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 
 import pytest
+from headway.folders import remove
 from headway.stores import job_data
 from headway.stores.job_data import JobData
 
@@ -117,7 +122,100 @@ def test_what_is_copied_has_bounds(disk: Disk, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(job_data, "BYTES_MAX", 150)
     assert "more than" in disk.copy(source, disk.people / "to1")[0]
     assert os.listdir(disk.people / "to1") == ["a"]
-    monkeypatch.setattr(job_data, "FILES_MAX", 0)
+    monkeypatch.setattr(job_data, "ENTRIES_MAX", 0)
     assert "more than" in disk.copy(source, disk.people / "to2")[0]
     monkeypatch.setattr(job_data, "COPIES_MAX", 0)
     assert "copies" in disk.copy(source, disk.people / "to3")[0]
+
+
+def test_what_a_worker_leaves_beside_or_below_its_data_hinders_no_run(disk: Disk) -> None:
+    asyncio.run(disk.data.make("j", 1))
+    data = Path(disk.data.folder("j", 1))
+    (data.parent / "note").write_text("x")
+    (data.parent / "link").symlink_to(disk.people)
+    (data.parent / "0").symlink_to(disk.people)
+    kept = disk.write("kept")
+    deep(data, 1_500)
+
+    asyncio.run(disk.data.make("j", 1))
+    asyncio.run(disk.data.make("j", 2))
+    assert not data.exists()
+    deep(data.with_name("2"), 1_500)
+    asyncio.run(disk.data.remove("j"))
+    assert (list((disk.engine / "job-data").iterdir()), kept.exists()) == ([], True)
+
+
+def test_a_generation_that_was_asked_for_late_takes_nothing_from_a_newer_one(disk: Disk) -> None:
+    asyncio.run(disk.data.make("j", 11))
+    Path(disk.data.folder("j", 11), "kept").write_text("1")
+
+    asyncio.run(disk.data.make("j", 2))
+    assert Path(disk.data.folder("j", 11), "kept").exists()
+
+
+def test_trees_and_links_that_have_no_end_are_not_copied_and_that_is_said(disk: Disk) -> None:
+    (disk.people / "loop").symlink_to("loop")
+    (disk.people / "from").mkdir()
+    deep(disk.people / "from", 1_500)
+
+    assert "in each other" in disk.copy(disk.people / "from", disk.people / "to")[0]
+    assert len(disk.copy(disk.people / "from", disk.people / "loop" / "to")) == 1
+    assert len(disk.copy(disk.people / "loop" / "from", disk.people / "to")) == 1
+    remove(disk.people / "from")
+    remove(disk.people / "to")
+
+
+def test_a_socket_among_the_files_does_not_keep_the_others_from_being_copied(disk: Disk) -> None:
+    source = disk.write("from/plain").parent
+    (source / "empty").mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        here = os.open(".", os.O_RDONLY)
+        os.chdir(source)
+        listening.bind("a-socket")
+        os.fchdir(here)
+        os.close(here)
+
+    assert disk.copy(source, disk.people / "to") == []
+    assert sorted(os.listdir(disk.people / "to")) == ["empty", "plain"]
+
+
+@pytest.mark.parametrize("side", ["from", "to"])
+def test_a_folder_that_becomes_a_link_while_it_is_copied_leads_nowhere(disk: Disk, side: str) -> None:
+    """Somebody swaps a folder for a link into the engine's, as fast as they can."""
+    (disk.engine / "sub").mkdir()
+    (disk.engine / "sub" / "vault.key").write_text("key")
+    for n in range(5):
+        disk.write(f"from/sub/mine-{n}", "mine")
+    (disk.people / "to" / "sub").mkdir(parents=True)
+    swapped, over = disk.people / side / "sub", threading.Event()
+
+    def swap() -> None:
+        for n in count():
+            aside = disk.people / f"aside-{n}"
+            swapped.rename(aside)
+            swapped.symlink_to(disk.engine / "sub")
+            swapped.unlink()
+            with suppress(OSError):  # A copy has made the folder meanwhile.
+                aside.rename(swapped)
+            if over.is_set():
+                return
+
+    thread = threading.Thread(target=swap)
+    thread.start()
+    for _ in range(30):
+        disk.copy(disk.people / "from", disk.people / "to")
+    over.set()
+    thread.join()
+    assert os.listdir(disk.engine / "sub") == ["vault.key"]
+    assert not list((disk.people / "to").rglob("vault.key"))
+
+
+def deep(folder: Path, depth: int) -> None:
+    """Make folders in folders."""
+    here = os.open(".", os.O_RDONLY)
+    os.chdir(folder)
+    for _ in range(depth):
+        os.mkdir("a")
+        os.chdir("a")
+    os.fchdir(here)
+    os.close(here)
