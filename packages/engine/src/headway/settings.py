@@ -107,6 +107,8 @@ class MirrorNeuron(msgspec.Struct, frozen=True):
     python: str = ""
     command_length_max: Annotated[int, msgspec.Meta(ge=1)] = 32_768
     output_bytes_max: Annotated[int, msgspec.Meta(ge=1_024)] = 1_048_576
+    agent_messages_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
+    job_messages_max: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -275,6 +277,8 @@ _RUNTIME = {
     "MN_WORKER_PYTHON": "python",
     "MN_MAX_COMMAND_LENGTH": "command_length_max",
     "MN_MAX_ARTIFACT_BYTES": "output_bytes_max",
+    "MN_MESSAGE_MAX_PENDING_PER_AGENT": "agent_messages_max",
+    "MN_MESSAGE_MAX_PENDING_PER_JOB": "job_messages_max",
     "MN_GRPC_AUTH_TOKEN": "token",
 }
 

@@ -23,7 +23,7 @@ from headway.core.decide import advance
 from headway.core.events import Failure
 from headway.core.plan import WORKFLOW, Json, Mode, Plan
 from headway.core.run import Run, Running, Unknown, parse_attempt_id
-from headway.core.world import Facts, World
+from headway.core.world import INBOX_MESSAGES_MAX, RUN_MESSAGES_MAX, Facts, World
 from headway.ports import OPEN_STATUSES, Clock, Entry, Journal, Link, Result
 from headway.service.conductor import Conductor, Pending
 from headway.service.histories import Histories
@@ -65,6 +65,8 @@ class Rules:
     facts: Callable[[str, str, str], Facts | Failure]
     span: Callable[[Mapping[str, Json], int], dict[str, Json] | None] = lambda params, now_ms: None
     policy: Callable[[str], Policy] = lambda tenant: Policy()
+    inbox_max: int = INBOX_MESSAGES_MAX
+    waiting_max: int = RUN_MESSAGES_MAX
 
 
 class Engine:
@@ -581,6 +583,8 @@ class Engine:
             policy.mode,
             policy.approval_ttl_ms,
             policy.other_person_required,
+            inbox_max=rules.inbox_max,
+            waiting_max=rules.waiting_max,
             waits=self._conductor.waits,
         )
 
