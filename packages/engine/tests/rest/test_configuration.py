@@ -236,3 +236,14 @@ def test_an_address_is_a_host_and_a_port(tmp_path: Path, text: str) -> None:
 
 def test_a_blank_tenant_is_refused(tmp_path: Path) -> None:
     assert "tenants.default_slug" in refused(tmp_path, "tenants: {default_slug: ' '}")
+
+
+def test_the_published_variables_of_the_runtime_say_how_many_messages_may_wait(tmp_path: Path) -> None:
+    found = loaded(
+        tmp_path,
+        "mirrorneuron: {agent_messages_max: 5}\n",
+        MN_MESSAGE_MAX_PENDING_PER_AGENT="7",
+        MN_MESSAGE_MAX_PENDING_PER_JOB="70",
+    ).config.mirrorneuron
+
+    assert (found.agent_messages_max, found.job_messages_max) == (7, 70)
