@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from typing import Any
 
 import grpc
@@ -438,3 +440,31 @@ def test_an_unknown_kind_of_operation_is_invalid(listening: Served) -> None:
         "INVALID_ARGUMENT",
         "there is no operation 'unknown'",
     )
+
+
+def test_what_was_begun_is_done_to_its_end_though_its_caller_is_gone(
+    listening: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    begun, may_go_on, over = threading.Event(), asyncio.Event(), threading.Event()
+
+    async def submit(manifest_json: str, payloads: Any) -> str:
+        try:
+            begun.set()
+            await may_go_on.wait()
+            steps.append("written")
+            return "j"
+        finally:
+            over.set()
+
+    monkeypatch.setattr(listening.runtime, "submit", submit)
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(listening, JOB_V1 + "SubmitJob", job.SubmitJobRequest(**BUNDLE), timeout=0.5)
+    assert refused.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert begun.wait(5)
+    # Whoever asks next is answered after the server has learned of the first one's end.
+    for _ in range(3):
+        ask(listening, JOB_V1 + "ListJobs", job.ListJobsRequest())
+    listening.loop.call_soon_threadsafe(may_go_on.set)
+    assert over.wait(5)
+    assert steps == ["written"]

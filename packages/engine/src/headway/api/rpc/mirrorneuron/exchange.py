@@ -21,6 +21,7 @@ from headway.api.rpc.mirrorneuron.services import Object
 
 ERROR_CHARS_MAX = 1_900  # Some less than a status carries.
 UNREAD_S_MAX = 300.0  # An event that its follower does not take for so long ends the stream.
+ALONE_S_MAX = 60.0  # So long goes on what nobody waits for any more.
 ANSWER_MARGIN_MS = 250  # An answer is on its way this long before the caller stops waiting.
 
 R = TypeVar("R", bound=Message)
@@ -35,11 +36,21 @@ Answers = Callable[[R, Write], Awaitable[None]]
 
 
 def method(path: str, answer: Answer[Any]) -> Method:
-    """The call at `path` for a host: `answer` gets its request, and what it returns gets its version."""
+    """The call at `path` for a host: `answer` gets its request, and what it returns gets its version.
+
+    What was begun is done to its end, though its caller may be gone: between two writes, or between a write
+    and what follows from it, nobody may stop.
+    """
     rpc = RPCS[path]
 
     async def serve(body: bytes, caller: Caller) -> bytes:
-        response = await answer(_request(rpc, body), caller)
+        answering = asyncio.ensure_future(answer(_request(rpc, body), caller))
+        try:
+            response = await asyncio.shield(answering)
+        except asyncio.CancelledError:
+            # The timer keeps it alive, too.  It ends what only waits for something to happen.
+            asyncio.get_running_loop().call_later(ALONE_S_MAX, answering.cancel)
+            raise
         return versioned(response, rpc.version).SerializeToString()
 
     return serve
