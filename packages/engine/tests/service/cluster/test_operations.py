@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from headway.ports import Store
+from headway.service.cluster.operations import RUNNING_MAX
 from headway.service.loops.drains import DrainLoop
-from headway_wire.errors import Broken, Invalid, NotFound, TimedOut, Unavailable
+from headway.stores.memory import MemoryStore
+from headway_wire.errors import Broken, Invalid, NotFound, Throttled, TimedOut, Unavailable
 
 from packages.engine.tests.service.cluster.houses import NODE, House, Workshop, house, on_each_store
 from tests.waiting import until_async
@@ -264,5 +267,110 @@ def test_only_the_newest_operations_are_kept() -> None:
             await home.operations.get_operation(operation_id=ids[0])
         assert (await home.operations.get_operation(operation_id=ids[3]))["status"] == "completed"
         assert not await home.store.list(f"/mirrorneuron/acme/operation-events/{ids[0]}/")
+
+    asyncio.run(scenario())
+
+
+def away(moment: str) -> None:
+    """The store is away."""
+    raise Unavailable("the store is away")
+
+
+def test_an_operation_goes_on_though_older_ones_cannot_be_forgotten() -> None:
+    async def scenario() -> None:
+        store, writes = MemoryStore(), 0
+        home = await house(store, Workshop(a="running"), kept=1)
+        await ended(home, await started(home, "cancel_all_jobs"))
+        home.jobs.statuses["b"] = "running"
+
+        def after_the_first(moment: str) -> None:
+            nonlocal writes
+            writes += moment.startswith("before")
+            if writes > 1:
+                away(moment)
+
+        store.faults = after_the_first
+        id = await started(home, "cancel_all_jobs")
+        store.faults = None
+
+        assert (await ended(home, id))["status"] == "completed"
+        assert home.jobs.statuses["b"] == "cancelled"
+
+    asyncio.run(scenario())
+
+
+def test_an_operation_that_failed_says_so_though_the_store_was_away_when_it_did() -> None:
+    async def scenario() -> None:
+        store = MemoryStore()
+        home = await house(store, Workshop(a="completed"))
+        home.jobs.refusals["clear"] = Broken("damaged")
+        id = await started(home, "clear_jobs")
+
+        tries = 0
+
+        def at_the_end(moment: str) -> None:
+            nonlocal tries
+            if "clear" in home.jobs.calls:
+                tries += 1
+                away(moment)
+
+        store.faults = at_the_end
+        await until_async(lambda: tries > 2, what="the third try to say so")
+        store.faults = None
+
+        assert (await ended(home, id))["status"] == "failed"
+        assert (await events(home, id))[-1] == ("operation_completed", "", "failed")
+        assert home.jobs.calls == ["clear"]
+
+    asyncio.run(scenario())
+
+
+def test_an_operation_ended_as_its_last_event_says_though_a_crash_came_before_its_record() -> None:
+    async def scenario() -> None:
+        store = MemoryStore()
+        home = await house(store, Workshop(a="completed"))
+        home.jobs.refusals["clear"] = Broken("damaged")
+        store.faults = away_from(5)  # Its record, three events, and its record again.
+        id = await started(home, "clear_jobs")
+        stream = home.operations.stream_operation_events(operation_id=id, after_sequence=0, follow=True)
+        assert [(await anext(stream))["type"] for _ in range(3)][-1] == "operation_completed"
+        assert (await home.operations.get_operation(operation_id=id))["status"] == "running"
+        await home.operations.close()
+        store.faults = None
+        reborn = await home.reborn()
+        await reborn.operations.load()
+
+        assert (await ended(reborn, id))["status"] == "failed"
+        assert home.jobs.calls == ["clear"]
+
+    asyncio.run(scenario())
+
+
+def away_from(number: int) -> Callable[[str], None]:
+    """Faults: from the `number`-th write on, the store is away."""
+    writes = 0
+
+    def faults(moment: str) -> None:
+        nonlocal writes
+        writes += moment.startswith("before")
+        if writes >= number:
+            away(moment)
+
+    return faults
+
+
+def test_so_many_operations_run_at_once_and_no_more_however_they_are_asked_for() -> None:
+    async def scenario() -> None:
+        home = await house(jobs=Workshop(a="running"), kept=5)
+        home.jobs.types["a"] = "service"
+        asked = [
+            home.operations.start_operation(kind="drain_node", options={"node": NODE}) for _ in range(60)
+        ]
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, BaseException)]
+
+        assert {type(error) for error in refused} == {Throttled}
+        assert len(answers) - len(refused) == RUNNING_MAX
+        await home.operations.close()
 
     asyncio.run(scenario())

@@ -10,7 +10,8 @@ import pytest
 from headway.ports import Store
 from headway.service.cluster.probes import Outcome
 from headway.service.cluster.queries import Query, read_query
-from headway_wire.errors import Invalid
+from headway.stores.memory import MemoryStore
+from headway_wire.errors import Invalid, Unavailable
 
 from packages.engine.tests.service.cluster.houses import NODE, House, bundle, house, on_each_store
 
@@ -364,5 +365,49 @@ def test_what_is_no_list_of_services_cannot_be_checked(services: Any) -> None:
         home = await house()
         with pytest.raises(Invalid):
             await home.cluster.check_services(services=services)
+
+    asyncio.run(scenario())
+
+
+def test_a_role_that_could_not_be_written_is_still_to_be_written(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        store = MemoryStore()
+        home = await house(store)
+        await registered(home, services=[{"name": "api", "port": 80}])
+        label = {"deployment_role": "stable"}
+
+        def away(moment: str) -> None:
+            raise Unavailable("the store is away")
+
+        store.faults = away
+        with pytest.raises(Unavailable):
+            await home.services.label("job", **label)
+        [shown] = home.services.find(EVERYTHING)
+        assert shown["deployment_role"] == ""
+        store.faults = None
+        await home.services.label("job", **label)
+
+        for now in (home, await home.reborn()):
+            [shown] = now.services.find(EVERYTHING)
+            assert shown["deployment_role"] == "stable"
+
+    asyncio.run(scenario())
+
+
+def test_roles_and_checks_that_are_written_at_once_are_both_written() -> None:
+    async def scenario() -> None:
+        home = await house()
+        await registered(home, services=[{"name": "api", "port": 80, "checks": [{"type": "tcp"}]}])
+        [target] = home.services.targets()
+        for role in ("candidate", "stable", "candidate", "stable"):
+            await asyncio.gather(
+                home.services.observe(target, Outcome(role == "stable", "")),
+                home.services.label("job", deployment_role=role),
+                home.services.observe(target, Outcome(role == "stable", "")),
+            )
+            [shown] = home.services.find(EVERYTHING)
+            [stored] = (await home.reborn()).services.find(EVERYTHING)
+            assert shown["deployment_role"] == stored["deployment_role"] == role
+            assert shown["status"] == stored["status"]
 
     asyncio.run(scenario())

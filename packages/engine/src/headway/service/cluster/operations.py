@@ -13,7 +13,7 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 from headway_wire.errors import HeadwayError, Invalid, NotFound, Throttled, TimedOut
@@ -64,7 +64,7 @@ class Progress:
     """An operation and its events, and what they come to.
 
     ended: how items ended.  deferred: items that wait for something and have not ended.  seen: the kinds
-    of events there were, each with its item.
+    of events there were, each with its item.  told_end: how the operation ended, once an event has said so.
     """
 
     def __init__(self, operation: Operation) -> None:
@@ -73,6 +73,7 @@ class Progress:
         self.ended: dict[str, OperationEvent] = {}
         self.deferred: set[str] = set()
         self.seen: set[tuple[str, str]] = set()
+        self.told_end: Status | None = None
         self.more = asyncio.Event()
 
     def add(self, event: OperationEvent) -> None:
@@ -84,6 +85,8 @@ class Progress:
         elif event.type == "item_completed":
             self.ended[event.item_id] = event
             self.deferred.discard(event.item_id)
+        elif event.type == "operation_completed":
+            self.told_end = cast(Status, event.status)
 
     @property
     def left(self) -> list[str]:
@@ -120,6 +123,8 @@ class Operations:
         self._kept, self._retry_s = kept, retry_s
         self._known: dict[str, Progress] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._starting = 0
+        self._forgetting = asyncio.Lock()
 
     async def load(self) -> None:
         """Read every operation; those that had not ended go on at once."""
@@ -143,20 +148,29 @@ class Operations:
         if kind not in KINDS:
             text = f"there is no operation '{kind[:100]}'; use one of {', '.join(KINDS)}"
             raise Invalid(text, code="unknown_operation_kind")
-        if len(self._tasks) >= RUNNING_MAX:
+        if len(self._tasks) + self._starting >= RUNNING_MAX:
             text = f"{RUNNING_MAX} operations are running already; wait for one of them"
             raise Throttled(text, code="too_many_operations", retry_after_ms=int(RETRY_S * 1_000))
         chosen = dict(options)
-        if kind in NODE_KINDS:
-            chosen["node_name"] = str(options.get("node_name") or options.get("node") or "")
-            await self._cluster.get_node_drain_status(node_name=chosen["node_name"])
-        now_ms = self._clock.now_ms()
-        items = await self._items(kind)
-        operation = Operation(f"op-{now_ms}-{os.urandom(6).hex()}", kind, chosen, now_ms, "running", items)
-        await self._documents.create(operation.id, operation)
-        progress = self._known[operation.id] = Progress(operation)
-        await self._forget()
-        self._begin(progress)
+        self._starting += 1
+        try:
+            if kind in NODE_KINDS:
+                chosen["node_name"] = str(options.get("node_name") or options.get("node") or "")
+                await self._cluster.get_node_drain_status(node_name=chosen["node_name"])
+            now_ms = self._clock.now_ms()
+            items = await self._items(kind)
+            operation = Operation(
+                f"op-{now_ms}-{os.urandom(6).hex()}", kind, chosen, now_ms, "running", items
+            )
+            await self._documents.create(operation.id, operation)
+            progress = self._known[operation.id] = Progress(operation)
+            self._begin(progress)
+        finally:
+            self._starting -= 1
+        try:
+            await self._forget()
+        except HeadwayError as error:  # It has begun; the old ones are forgotten another time.
+            log.warning("operations that have ended are not forgotten yet: %s", error.message)
         return public(progress)
 
     async def get_operation(self, *, operation_id: str) -> Object:
@@ -206,18 +220,20 @@ class Operations:
             "reconcile_node": self._reconcile,
             "drain_node": self._drain,
         }
+        failed = ""
         while True:
             try:
                 if not progress.events:
                     await self._tell(progress, "operation_started")
-                await doing[progress.operation.kind](progress)
-                await self._end(progress)
+                if not failed and not progress.told_end:
+                    await doing[progress.operation.kind](progress)
+                await self._end(progress, failed=failed)
                 return
             except HeadwayError as error:
                 log.warning("operation %s: %s", progress.operation.id, error.message)
-                if not error.retryable:
-                    await self._end(progress, failed=error.message)
-                    return
+                if not error.retryable and not failed:
+                    failed = error.message
+                    continue
                 await asyncio.sleep(self._retry_s)
 
     async def _clear(self, progress: Progress) -> None:
@@ -330,6 +346,8 @@ class Operations:
     async def _end(self, progress: Progress, *, failed: str = "") -> None:
         wrong = bool(progress.deferred) or any(e.status == "failed" for e in progress.ended.values())
         status: Status = "failed" if failed else "completed_with_failures" if wrong else "completed"
+        if progress.told_end:  # Before a crash, perhaps: it ended as it was told then.
+            status = progress.told_end
         await self._once(progress, "operation_completed", status=status, error=failed)
         ended = msgspec.structs.replace(progress.operation, status=status, ended_ms=self._clock.now_ms())
         await self._documents.write(ended.id, ended)
@@ -342,13 +360,14 @@ class Operations:
 
     async def _forget(self) -> None:
         """Keep the newest operations only."""
-        ended = [id for id, each in self._known.items() if not each.is_open]
-        for id in ended[: max(len(self._known) - self._kept, 0)]:
-            documents = self._event_documents(id)
-            for name in await documents.names_after(0):
-                await documents.delete(name)
-            await self._documents.delete(id)
-            del self._known[id]
+        async with self._forgetting:
+            ended = [id for id, each in self._known.items() if not each.is_open]
+            for id in ended[: max(len(self._known) - self._kept, 0)]:
+                documents = self._event_documents(id)
+                for name in await documents.names_after(0):
+                    await documents.delete(name)
+                await self._documents.delete(id)
+                del self._known[id]
 
     def _event_documents(self, id: str) -> Documents[OperationEvent]:
         return Documents(self._records, self._clock, f"{self._events_home}{id}/", OperationEvent)

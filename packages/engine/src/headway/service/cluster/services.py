@@ -8,6 +8,7 @@ Source: bundle contract, section 9; runtime API, section 4.4.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
@@ -107,6 +108,7 @@ class Services:
         self._jobs: dict[str, JobServices] = {}
         self._probes: dict[str, dict[str, tuple[Probe, ...]]] = {}
         self._untold: dict[str, list[tuple[str, dict[str, Json], str]]] = {}
+        self._writing = asyncio.Lock()
         self.on_change: Callable[[], None] = lambda: None
 
     async def load(self, status: Callable[[str], Awaitable[str | None]]) -> int:
@@ -191,18 +193,21 @@ class Services:
 
     async def label(self, job_id: str, **labels: str) -> None:
         """Change some of `LABELS`, when a candidate has become stable for instance."""
-        job = self._jobs.get(job_id)
-        if job is None:
-            return
-        changed = False
-        for instance in job.instances:
-            if any(getattr(instance, name) != text for name, text in labels.items()):
-                changed = True
-                instance.updated_ms = self._clock.now_ms()
-                for name, text in labels.items():
-                    setattr(instance, name, text)
-        if changed:
-            await self._write(job)
+        async with self._writing:
+            job = self._jobs.get(job_id)
+            if job is None:
+                return
+            now_ms = self._clock.now_ms()
+            relabelled = [
+                msgspec.structs.replace(instance, **labels, updated_ms=now_ms)  # With the same states.
+                if any(getattr(instance, name) != text for name, text in labels.items())
+                else instance
+                for instance in job.instances
+            ]
+            if all(new is old for new, old in zip(relabelled, job.instances, strict=True)):
+                return
+            await self._write(JobServices(job_id, relabelled))
+            job.instances = relabelled  # Only now: what is tried again after an error is still to be done.
 
     async def tidy(self, status: Callable[[str], Awaitable[str | None]]) -> list[str]:
         """Remove the services of jobs that have started and are not active any more, and name those jobs."""
@@ -268,7 +273,8 @@ class Services:
         instance.updated_ms = now.checked_ms
         log.info("%s of %s is %s: %s", target.probe.name, instance.id, now.status, now.message)
         try:
-            await self._write(job)
+            async with self._writing:
+                await self._write(job)
         except HeadwayError as error:  # Only what a restart would show until the next check suffers.
             log.warning("the state of %s is not stored: %s", instance.id, error.message)
 
@@ -288,8 +294,12 @@ class Services:
         await self._documents.change(job.job_id, lambda stored: None if stored is None else now)
 
     async def _tell(self, job_id: str, kind: str, payload: dict[str, Json], agent: str) -> None:
-        if self._note is not None:
+        if self._note is None:
+            return
+        try:
             await self._note(job_id, kind, payload, agent)
+        except HeadwayError as error:  # It is registered; only the job's history has a gap.
+            log.warning("%s of job %s is missing in its history: %s", kind, job_id, error.message)
 
     def _filled(
         self,
