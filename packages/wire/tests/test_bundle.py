@@ -73,6 +73,7 @@ def test_a_manifest_file_brings_the_payloads_beside_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        (b"\xef\xbb\xbf{}", "manifest.json is not valid JSON: it begins with a byte order mark; save it"),
         (b"", "manifest.json is not valid JSON: "),
         (b"{'a': 1}", "manifest.json is not valid JSON: "),
         (b'{"a": "\xff"}', "manifest.json is not valid JSON: "),

@@ -7,6 +7,7 @@ contract, section 3.1.
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import os
 import stat
@@ -29,6 +30,7 @@ BUNDLE_BYTES_MAX = 64 * 1024 * 1024
 PAYLOADS_MAX = 10_000
 CONFIG_BYTES_MAX = 8 * 1024 * 1024
 PROBLEMS_MAX = 50
+BOM = "\ufeff"
 
 MANIFEST = "manifest.json"
 PAYLOADS = "payloads"
@@ -157,6 +159,9 @@ def _manifest_text(root: Path, file: Path) -> str:
 
 
 def _object(text: str | bytes, name: str) -> dict[str, Json]:
+    if text.startswith(codecs.BOM_UTF8 if isinstance(text, bytes) else BOM):
+        why = "it begins with a byte order mark; save it as UTF-8 without one"
+        raise Invalid(f"{name} is not valid JSON: {why}", code="not_json")
     try:
         value = msgspec.json.decode(text)
     except RecursionError:
