@@ -8,12 +8,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from headway.ports import History, RunHead
 from headway.service.jobs import Jobs
 from headway.service.watch import Watch
 from headway.stores.bundle_files import BundleFiles
 from headway.stores.memory import MemoryStore
 from headway.testing import open_engine
+from headway_wire.errors import HeadwayError, Unavailable
 from headway_wire.manifest import Manifest
 
 
@@ -34,7 +36,11 @@ class CountingStore(MemoryStore):
 
 
 class Anywhere:
-    """Places every job."""
+    """Places every job.  refusals: what the next releases raise."""
+
+    def __init__(self) -> None:
+        self.refusals: list[HeadwayError] = []
+        self.released: list[str] = []
 
     async def place(
         self, job_id: str, manifest: Manifest, *, force: bool, config: Mapping[str, Any] | None = None
@@ -42,10 +48,16 @@ class Anywhere:
         return {}
 
     async def release(self, job_id: str) -> None:
-        pass
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.released.append(job_id)
 
 
-def with_jobs(folder: Path, scenario: Callable[[Jobs, CountingStore], Awaitable[None]]) -> None:
+def with_jobs(
+    folder: Path,
+    scenario: Callable[[Jobs, CountingStore], Awaitable[None]],
+    placement: Anywhere | None = None,
+) -> None:
     async def whole() -> None:
         store = CountingStore()
         async with open_engine(store) as engine, Watch(engine) as watch:
@@ -54,11 +66,12 @@ def with_jobs(folder: Path, scenario: Callable[[Jobs, CountingStore], Awaitable[
                 watch,
                 store,
                 BundleFiles(folder),
-                Anywhere(),
+                placement or Anywhere(),
                 tenant="t",
                 node="here",
                 capacity=lambda pool: 1,
             )
+            engine.on_finished.append(jobs.ended)
             await scenario(jobs, store)
 
     asyncio.run(whole())
@@ -123,3 +136,69 @@ def test_a_job_that_was_given_something_nested_without_end_can_be_looked_at(tmp_
         assert "bottom" not in json.dumps(found) and "... (cut)" in json.dumps(found)
 
     with_jobs(tmp_path, scenario)
+
+
+def test_a_job_that_was_accepted_is_not_refused_for_what_follows(tmp_path: Path) -> None:
+    """Whoever hears of an error submits the job again, and has it twice."""
+
+    async def scenario(jobs: Jobs, store: CountingStore) -> None:
+        async def fails(job_id: str, manifest: Manifest) -> None:
+            raise Unavailable("the store is away")
+
+        def no_records(moment: str) -> None:
+            if moment.endswith("put"):
+                raise Unavailable("the store is away")
+
+        jobs.on_start.append(fails)
+        store.faults = no_records
+        job_id = await jobs.submit(relayed(1), {})
+        store.faults = None
+
+        assert [line["job_id"] for line in await jobs.list()] == [job_id]
+
+    with_jobs(tmp_path, scenario)
+
+
+def test_what_a_job_held_is_taken_back_though_that_fails_at_first(tmp_path: Path) -> None:
+    async def scenario(jobs: Jobs, _: CountingStore) -> None:
+        told: list[str] = []
+        over = asyncio.Event()
+
+        async def fails(job_id: str, manifest: Manifest) -> None:
+            raise Unavailable("the store is away")
+
+        async def hear(job_id: str, manifest: Manifest) -> None:
+            told.append(job_id)
+            over.set()
+
+        jobs.on_end += [fails, hear]
+        place.refusals.append(Unavailable("the store is away"))
+        job_id = await jobs.submit(relayed(1), {})
+        async with asyncio.timeout(20):
+            await over.wait()
+
+        assert (told, place.released) == ([job_id], [job_id])
+
+    place = Anywhere()
+    with_jobs(tmp_path, scenario, place)
+
+
+def test_a_submission_that_is_given_up_keeps_what_its_job_has_since_that_may_run(tmp_path: Path) -> None:
+    async def scenario(jobs: Jobs, store: CountingStore) -> None:
+        asked: asyncio.Task[str] | None = None
+
+        def give_up(moment: str) -> None:
+            if moment == "before append" and asked is not None:
+                asked.cancel()
+
+        store.faults = give_up
+        asked = asyncio.create_task(jobs.submit(relayed(1), {}))
+        with pytest.raises(asyncio.CancelledError):
+            await asked
+        released = list(place.released)
+        store.faults = None
+
+        assert (len(await jobs.list()), released) == (1, [])
+
+    place = Anywhere()
+    with_jobs(tmp_path, scenario, place)

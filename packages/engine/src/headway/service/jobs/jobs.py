@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 import msgspec
 from headway_wire.bundle import check_payloads
-from headway_wire.errors import Conflict, HeadwayError, NotFound, Refused, Throttled
+from headway_wire.errors import Conflict, HeadwayError, NotFound, Throttled
 from headway_wire.manifest import Manifest
 
 from headway.core import commands as c
@@ -37,7 +37,7 @@ from headway.service.jobs.records import (
     updated_ms,
 )
 from headway.service.jobs.story import TERMINAL, Story
-from headway.service.launching import Bundles
+from headway.service.launching import RETRY_MS, RETRY_MS_MAX, Bundles
 from headway.service.ledger import decode_events, fold
 from headway.service.watch import IDLE_MS, Watch, changed_within
 
@@ -137,7 +137,12 @@ class Jobs:
         digest = await self._bundles.keep(manifest_json, payloads)
         job_id = job_id or self._new_id(manifest.graph_id)
         await self.start(digest, manifest, job_id=job_id, metadata=metadata)
-        await self._name(manifest.graph_id, digest)  # What was refused is nothing that runbooks should run.
+        try:
+            await self._name(
+                manifest.graph_id, digest
+            )  # What was refused is nothing that runbooks should run.
+        except HeadwayError as error:  # The job is accepted: whoever hears of an error submits it again.
+            log.warning("runbooks do not find the newest '%s' yet: %s", manifest.graph_id, error.message)
         return job_id
 
     async def start(
@@ -157,7 +162,7 @@ class Jobs:
         try:
             await self._begin(digest, manifest, job_id, metadata, config)
         finally:
-            del self._starting[job_id]
+            self._starting.pop(job_id, None)
         for hook in self.on_start:
             await _called(hook, job_id, manifest)
 
@@ -181,7 +186,7 @@ class Jobs:
             if metadata:
                 inputs["metadata"] = dict(metadata)
             await self._engine.submit(plan, inputs, tenant=self._tenant, requester=REQUESTER, run_id=job_id)
-        except BaseException:
+        except Exception:  # Not a cancellation: then nobody knows whether the job was accepted.
             await self._placement.release(job_id)
             raise
 
@@ -511,12 +516,18 @@ class Jobs:
         """A run has ended: tell whoever wants to know, when it was a job."""
         if run.plan.job is None or run.tenant != self._tenant:
             return
-        try:
-            _, manifest = await self._manifest(run.plan)
-            await self._placement.release(run.id)
-        except HeadwayError as error:
-            log.warning("the end of job %s could not be told to everybody: %s", run.id, error)
-            return
+        wait_ms = RETRY_MS
+        while True:
+            try:
+                _, manifest = await self._manifest(run.plan)
+                await self._placement.release(run.id)
+                break
+            except HeadwayError as error:
+                log.warning("the end of job %s could not be told to everybody: %s", run.id, error)
+                if not error.retryable:
+                    return
+            await asyncio.sleep(wait_ms / 1_000)
+            wait_ms = min(2 * wait_ms, RETRY_MS_MAX)
         for hook in self.on_end:
             await _called(hook, run.id, manifest)
 
@@ -549,7 +560,7 @@ REQUESTER = "mirrorneuron"
 async def _called(hook: Hook, job_id: str, manifest: Manifest) -> None:
     try:
         await hook(job_id, manifest)
-    except Refused as error:
+    except HeadwayError as error:
         log.warning("job %s: %s", job_id, error)
 
 
