@@ -11,7 +11,7 @@ from headway.ports import Record
 from headway.service.launching import CLAIM_MS
 from headway.stores.memory import MemoryStore
 from headway_wire.errors import HeadwayError, Unavailable
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as some
 
 from packages.engine.tests.service.deployments.worlds import SECOND_MS, Crash, World, crash_at
@@ -279,6 +279,12 @@ def act_of(world: World, act: str, size: int) -> None:
 
 
 @settings(max_examples=100, deadline=None)
+@example(
+    # Back to a version whose job was to be stopped, and was not yet.
+    acts=[(act, int(n == 1)) for n, act in enumerate(["deploy"] * 4 + ["promote"] + ["deploy"] * 2)]
+    + [("roll back", 0), ("deploy", 0), ("deploy", 0), ("roll back", 0)],
+    points=[1, 6, 1],
+)
 @given(acts=ACTS, points=some.lists(some.integers(1, 25), min_size=1, max_size=10))
 def test_in_any_life_what_is_in_service_runs_and_nothing_runs_that_nobody_knows(
     acts: list[tuple[str, int]], points: list[int]

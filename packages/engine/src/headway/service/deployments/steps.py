@@ -114,7 +114,11 @@ def rollback_target(deployment: Deployment, *, version: str, tag: str) -> Versio
 def rolled_back(
     deployment: Deployment, target: Version, *, target_runs: bool, reason: str, now_ms: int, owner: str
 ) -> Deployment:
-    """The deployment on its way back to a version, whose job goes on if it runs, else is started anew."""
+    """The deployment on its way back to a version, whose job goes on if it runs, else is started anew.
+
+    A job that is to be stopped does not go on: its end may be on its way already.
+    """
+    target_runs = target_runs and target.job_id not in deployment.stops
     jobs = deployment.jobs if target_runs else deployment.jobs + 1
     job_id = target.job_id if target_runs else _job_id(deployment, target, jobs=jobs, now_ms=now_ms)
     facts = {"from_version": deployment.current_version, "version": target.version}
