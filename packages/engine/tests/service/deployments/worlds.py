@@ -67,12 +67,26 @@ class World:
     # The engine that lives now, from the outside
 
     def deploy(
-        self, key: str = "api", *, batch: bool = False, tag: str = "", wait: bool = False, **policy: Any
+        self,
+        key: str = "api",
+        *,
+        batch: bool = False,
+        tag: str = "",
+        wait: bool = False,
+        wait_ms: int = 0,
+        **policy: Any,
     ) -> dict[str, Any]:
-        return self.do(self.deploying(key, batch=batch, tag=tag, wait=wait, **policy))
+        return self.do(self.deploying(key, batch=batch, tag=tag, wait=wait, wait_ms=wait_ms, **policy))
 
     async def deploying(
-        self, key: str = "api", *, batch: bool = False, tag: str = "", wait: bool = False, **policy: Any
+        self,
+        key: str = "api",
+        *,
+        batch: bool = False,
+        tag: str = "",
+        wait: bool = False,
+        wait_ms: int = 0,
+        **policy: Any,
     ) -> dict[str, Any]:
         more: dict[str, Any] = {} if batch else {"type": "service"}
         more |= {"deployment": {"tag": tag}} if tag else {}
@@ -81,8 +95,8 @@ class World:
             payloads={},
             deployment_key=key,
             update_policy=policy,
-            wait=wait,
-            wait_ms_max=None,
+            wait=wait or bool(wait_ms),
+            wait_ms_max=wait_ms or None,
         )
 
     def in_service(self, key: str = "api", **more: Any) -> str:

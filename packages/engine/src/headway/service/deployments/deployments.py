@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from headway_wire.codec import loads
-from headway_wire.errors import Throttled
+from headway_wire.errors import Throttled, Unavailable
 from headway_wire.manifest import read
 
 from headway.ports import Clock, Records
@@ -225,7 +225,10 @@ class Deployments:
             if left_s <= 0:
                 break
             changed = self.rollouts.changed
-            found = known(found.key, await self._stored.get(found.key))
+            try:
+                found = known(found.key, await self._stored.get(found.key))
+            except Unavailable as error:  # What was asked for is written, and goes on.
+                log.warning("deployment %s cannot be looked at: %s", found.key, error.message)
             if found.rollout is None:
                 break
             try:

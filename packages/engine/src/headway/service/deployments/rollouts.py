@@ -167,7 +167,7 @@ class Rollouts:
         Raises NotFound for an unknown one, what `step` raises, and why its job was refused.
         """
         async with self._lock(key):
-            return await self._act(await self.write(key, step), raises=True)
+            return await self._follow(await self.write(key, step))
 
     async def create(self, key: str, decide: Callable[[Deployment | None], Deployment]) -> Deployment:
         """As `change`; `decide` is given None when there is none yet."""
@@ -175,7 +175,21 @@ class Rollouts:
             after = await self._stored.change(key, decide)
             assert after is not None
             self._plan(after, written=True)
-            return await self._act(after, raises=True)
+            return await self._follow(after)
+
+    async def _follow(self, found: Deployment) -> Deployment:
+        """Do what follows from what was asked for and is written.
+
+        What cannot be done now is done soon, and is no error: whoever heard of one would ask a second time.
+        """
+        try:
+            return await self._act(found, raises=True)
+        except HeadwayError as error:
+            if not error.retryable:
+                raise
+            log.warning("deployment %s goes on soon: %s", found.key, error.message)
+            self._plan(found, written=True)
+            return found
 
     async def write(self, key: str, step: Step) -> Deployment:
         """Write what `step` makes of the deployment.  Raises NotFound for an unknown one."""
