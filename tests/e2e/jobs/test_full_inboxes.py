@@ -45,3 +45,21 @@ def test_an_agent_that_only_ever_writes_to_itself_fails_its_job_with_the_reason(
 
         assert (job["status"], job["result"]["reason"]) == ("failed", "inbox_full")
         assert "inboxes of a" in job["result"]["error"]
+
+
+def test_when_a_queue_counts_as_full_is_the_operators_to_say(tmp_path: Path) -> None:
+    low = {"mirrorneuron": {"queue_depth": 3, "queue_high": 2, "queue_low": 1}}
+    with jobs(tmp_path, config=low) as house:
+        emits = [{"type": "x", "body": number} for number in range(4)]
+        nodes = [house.executor("a", emit_messages=emits), house.executor("b", hold=True)]
+        job_id = house.submit(messages(nodes, "a>b:x"))
+        house.until_event(job_id, "backpressure_state")
+
+        agent = next(one for one in house.job(job_id)["agents"] if one["agent_id"] == "b")
+        told = agent["backpressure"]
+        assert (told["max_queue_depth"], told["high_watermark"]) == (3, 2)
+
+        house.go()
+        house.ended(job_id)
+        states = [event["status"] for event in house.of(job_id, "backpressure_state")]
+        assert states[0] == "pressured" and states[-1] == "normal"

@@ -92,6 +92,9 @@ class Runs(msgspec.Struct, frozen=True):
     active_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1_000
 
 
+Depth = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
+
+
 class MirrorNeuron(msgspec.Struct, frozen=True):
     """What serves jobs.  executors: slots of the pool `default`, and of pools that have no name in `pools`.
 
@@ -109,6 +112,9 @@ class MirrorNeuron(msgspec.Struct, frozen=True):
     output_bytes_max: Annotated[int, msgspec.Meta(ge=1_024)] = 1_048_576
     agent_messages_max: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 10_000
     job_messages_max: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] = 100_000
+    queue_depth: Depth = 100
+    queue_high: Depth = 75
+    queue_low: Depth = 25
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -279,6 +285,9 @@ _RUNTIME = {
     "MN_MAX_ARTIFACT_BYTES": "output_bytes_max",
     "MN_MESSAGE_MAX_PENDING_PER_AGENT": "agent_messages_max",
     "MN_MESSAGE_MAX_PENDING_PER_JOB": "job_messages_max",
+    "MN_DEFAULT_MAX_AGENT_QUEUE_DEPTH": "queue_depth",
+    "MN_DEFAULT_AGENT_QUEUE_HIGH_WATERMARK": "queue_high",
+    "MN_DEFAULT_AGENT_QUEUE_LOW_WATERMARK": "queue_low",
     "MN_GRPC_AUTH_TOKEN": "token",
 }
 

@@ -1,4 +1,4 @@
-"""Governed actions of jobs that nobody approves: what was turned down has failed, for a reason that is told."""
+"""Governed actions of jobs that nobody approves: what was turned down has failed, and the reason is told."""
 
 from __future__ import annotations
 

@@ -244,6 +244,10 @@ def test_the_published_variables_of_the_runtime_say_how_many_messages_may_wait(t
         "mirrorneuron: {agent_messages_max: 5}\n",
         MN_MESSAGE_MAX_PENDING_PER_AGENT="7",
         MN_MESSAGE_MAX_PENDING_PER_JOB="70",
+        MN_DEFAULT_MAX_AGENT_QUEUE_DEPTH="8",
+        MN_DEFAULT_AGENT_QUEUE_HIGH_WATERMARK="6",
+        MN_DEFAULT_AGENT_QUEUE_LOW_WATERMARK="3",
     ).config.mirrorneuron
 
     assert (found.agent_messages_max, found.job_messages_max) == (7, 70)
+    assert (found.queue_depth, found.queue_high, found.queue_low) == (8, 6, 3)

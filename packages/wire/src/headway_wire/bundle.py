@@ -159,7 +159,7 @@ def _manifest_text(root: Path, file: Path) -> str:
 
 
 def _object(text: str | bytes, name: str) -> dict[str, Json]:
-    if text.startswith(codecs.BOM_UTF8 if isinstance(text, bytes) else BOM):
+    if text[:3] == codecs.BOM_UTF8 or text[:1] == BOM:
         why = "it begins with a byte order mark; save it as UTF-8 without one"
         raise Invalid(f"{name} is not valid JSON: {why}", code="not_json")
     try:

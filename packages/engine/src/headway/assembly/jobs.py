@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 from headway_wire.errors import Conflict, Unavailable
-from headway_wire.manifest import Manifest
+from headway_wire.manifest import Backpressure, Manifest
 
 from headway.api.rpc.mirrorneuron.service import service
 from headway.assembly.tasks import keep_running
@@ -135,6 +135,7 @@ class JobSide:
             tenant=tenant,
             node=self._nodes.name,
             capacity=lambda pool: self._config.pools.get(pool, self._config.executors),
+            pressure=_pressure(self._config),
             shared=self._shared,
         )
         await self._follow_jobs(engine)
@@ -247,3 +248,9 @@ class JobSide:
 
     def _run(self, work: Coroutine[None, None, None]) -> None:
         keep_running(work, self._stack)
+
+
+def _pressure(config: MirrorNeuron) -> Backpressure:
+    """When queues count as pressed whose manifest does not say.  Source: runtime API, section 1.4."""
+    high = min(config.queue_high, config.queue_depth)
+    return Backpressure(config.queue_depth, high, min(config.queue_low, high))

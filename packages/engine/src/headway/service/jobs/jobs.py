@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import msgspec
 from headway_wire.bundle import check_payloads
 from headway_wire.errors import Conflict, HeadwayError, NotFound, Throttled
-from headway_wire.manifest import Manifest
+from headway_wire.manifest import Backpressure, Manifest
 
 from headway.core import commands as c
 from headway.core.events import Delivered, Message
@@ -77,6 +77,7 @@ class Jobs:
     """The jobs of one tenant.
 
     capacity: slots of an executor pool.  node: the name of the node that work runs on.
+    pressure: when queues count as pressed whose manifest does not say.
     shared: whether other engines use the same records.
     histories: events by the ids of pseudo jobs, `__cluster__` for one.
     on_start, on_end: called when a job was accepted, and when it has ended.
@@ -93,6 +94,7 @@ class Jobs:
         tenant: str,
         node: str,
         capacity: Callable[[str], int],
+        pressure: Backpressure | None = None,
         shared: bool = True,
     ) -> None:
         self._engine = engine
@@ -105,7 +107,7 @@ class Jobs:
         self._placement = placement
         self._tenant = tenant
         self._node = node
-        self._known = KnownBundles(capacity)
+        self._known = KnownBundles(capacity, pressure)
         self._named: dict[str, str] = {}
         self._naming = asyncio.Lock()
         self._shared = shared

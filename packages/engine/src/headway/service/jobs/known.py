@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from headway_wire.bundle import parse_manifest
-from headway_wire.manifest import Manifest, check_supported, read
+from headway_wire.manifest import Backpressure, Manifest, check_supported, read
 
 from headway.bundles import plan_of
 from headway.core.plan import Json, Plan
@@ -22,10 +22,14 @@ TEXT_CHARS_MAX = 262_144
 
 
 class KnownBundles:
-    """The manifests and plans that were asked for last.  capacity: slots of an executor pool."""
+    """The manifests and plans that were asked for last.
 
-    def __init__(self, capacity: Callable[[str], int]) -> None:
-        self._capacity = capacity
+    capacity: slots of an executor pool.
+    pressure: the limits of queues for which a manifest has none; the contract's when None.
+    """
+
+    def __init__(self, capacity: Callable[[str], int], pressure: Backpressure | None = None) -> None:
+        self._capacity, self._pressure = capacity, pressure
         self._manifests: dict[str, Manifest] = {}
         self._plans: dict[str, Plan] = {}
 
@@ -33,7 +37,7 @@ class KnownBundles:
         """The manifest that a text says.  Raises Invalid, and Conflict for what cannot run here."""
         found = self._manifests.pop(text, None)
         if found is None:
-            found = read(parse_manifest(text))
+            found = read(parse_manifest(text), pressure=self._pressure)
             check_supported(found)
         if len(text) <= TEXT_CHARS_MAX:
             _keep(self._manifests, text, found)
