@@ -128,10 +128,17 @@ class Dispatcher:
     async def change(self, schedule_id: str, step: Step) -> Schedule:
         """The schedule after all that is due, after `step`, and after what follows from it was done.
 
+        What cannot be done now is done soon, and is no error: whoever heard of one would ask a second time.
         Raises Invalid for an unknown schedule, and what `step` raises.
         """
         async with self._lock(schedule_id):
-            return await self._act(await self._decide(schedule_id, step))
+            decided = await self._decide(schedule_id, step)
+            try:
+                return await self._act(decided)
+            except HeadwayError as error:
+                log.warning("schedule %s goes on soon: %s", schedule_id, error.message)
+                self.plan(decided)
+                return decided
 
     def plan(self, schedule: Schedule, *, written: bool = True) -> None:
         """Look at the schedule when it says so.  written: who sleeps has to hear of it."""
@@ -145,25 +152,32 @@ class Dispatcher:
 
         Once it is kept it is delivered, in another life or by another engine if need be.
         """
+        told: list[tuple[str, Dispatch]] = []
         self._delivering.add(event.event_id)
         try:
-            await self._events.begin(event, concerned)
-            return await self._deliver(event, concerned)
-        except HeadwayError:
-            self._interrupted = True
-            self.poked.set()
-            raise
+            kept = await self._events.begin(event, concerned)
+            try:
+                if kept:
+                    await self._deliver(event, concerned, told)
+            except HeadwayError as error:  # No error of the caller's, who would send the event again.
+                log.warning("trigger event %s is delivered later: %s", event.event_id, error.message)
+                kept = False
+            if not kept:
+                self._interrupted = True
+                self.poked.set()
         finally:
             self._delivering.discard(event.event_id)
+        return told
 
-    async def _deliver(self, event: TriggerEvent, concerned: Iterable[str]) -> list[tuple[str, Dispatch]]:
-        told = []
+    async def _deliver(
+        self, event: TriggerEvent, concerned: Iterable[str], told: list[tuple[str, Dispatch]]
+    ) -> None:
+        """Tell these schedules of an event, and write into `told` what each of them did."""
         for schedule_id in concerned:
             dispatch = await self._tell(event, schedule_id)
             if dispatch is not None:
                 told.append((schedule_id, dispatch))
         await self._events.finish(event)
-        return told
 
     async def _tell(self, event: TriggerEvent, schedule_id: str) -> Dispatch | None:
         """Tell one schedule; its dispatch, or None when it does not answer."""
@@ -192,7 +206,7 @@ class Dispatcher:
             for delivery in await self._events.interrupted():
                 if delivery.event.event_id not in self._delivering:
                     await self._events.restore(delivery.event)
-                    await self._deliver(delivery.event, delivery.schedules)
+                    await self._deliver(delivery.event, delivery.schedules, [])
         except HeadwayError as error:
             log.warning("trigger events are delivered later: %s", error.message)
         else:

@@ -8,14 +8,18 @@ Source: runtime API, section 3.8, "Event filters"; docs/guide/schedules.md, "Eve
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
+from headway_wire.errors import HeadwayError
 
 from headway.ports import Clock, Records
 from headway.service.documents import Documents
 from headway.service.launching import CLAIM_MS, iso
+
+log = logging.getLogger("headway.schedules")
 
 EVENTS_KEPT = 1_000
 """Events that are kept for lists; older ones are forgotten."""
@@ -80,14 +84,27 @@ class TriggerEvents:
         self._last_ms = max(self._clock.now_ms(), self._last_ms + 1)
         return TriggerEvent(f"evt-{self._new_id()[:16]}", event_type, source, payload, self._last_ms)
 
-    async def begin(self, event: TriggerEvent, schedules: tuple[str, ...]) -> None:
-        """Keep an event; it is to be delivered to these schedules until `finish`."""
+    async def begin(self, event: TriggerEvent, schedules: tuple[str, ...]) -> bool:
+        """Keep an event; it is to be delivered to these schedules until `finish`.
+
+        False when it is to be restored before, since it could only be written down that it is underway.
+        """
         if schedules:
             await self._underway.write(event.event_id, Delivery(event, schedules, self._owner))
-        await self._kept.write(event.name, event)
+        try:
+            await self._kept.write(event.name, event)
+        except HeadwayError as error:
+            if not schedules:
+                raise
+            log.warning("trigger event %s is kept later: %s", event.event_id, error.message)
+            return False
         self._count += 1
         if self._count % SWEEP_EVERY == 0:
-            await self.sweep()
+            try:
+                await self.sweep()
+            except HeadwayError as error:
+                log.warning("old trigger events are forgotten later: %s", error.message)
+        return True
 
     async def finish(self, event: TriggerEvent) -> None:
         """Every schedule has been told."""

@@ -115,7 +115,7 @@ class Schedules:
                 schedule_id, wanted, bundle, graph_id, source, manifest, definition=job_id
             )
         except HeadwayError:
-            await self._definitions.unscheduled(job_id, schedule_id)
+            await self._unscheduled(job_id, schedule_id)
             raise
 
     def _new_schedule_id(self) -> str:
@@ -187,9 +187,17 @@ class Schedules:
         gone = await self.dispatcher.change(
             schedule_id, lambda found: due.removed(found, now_ms=now_ms, note=note)
         )
-        if gone.definition and self._definitions is not None:
-            await self._definitions.unscheduled(gone.definition, schedule_id)
+        if gone.definition:
+            await self._unscheduled(gone.definition, schedule_id)
         return {"schedule_id": schedule_id, "status": DELETED}
+
+    async def _unscheduled(self, job_id: str, schedule_id: str) -> None:
+        """Let the definition forget a schedule that is not there; nothing that is done depends on it."""
+        assert self._definitions is not None
+        try:
+            await self._definitions.unscheduled(job_id, schedule_id)
+        except HeadwayError as error:
+            log.warning("definition %s still names schedule %s: %s", job_id, schedule_id, error.message)
 
     async def definition_deleted(self, schedule_id: str) -> None:
         """Delete the schedule of a job definition that is gone; one that is gone already is no problem."""
