@@ -315,17 +315,19 @@ class Jobs:
     async def _heads(self, statuses: tuple[str, ...], *, most: int) -> AsyncGenerator[RunHead, None]:
         """Heads of the tenant's jobs, newest submission first."""
         before, seen, found = None, 0, 0
-        while seen < JOBS_SCANNED_MAX and found < most:
+        lines = min(max(most, LIST_DEFAULT), LINES_PER_READ)
+        while seen < JOBS_SCANNED_MAX:
             page = await self._engine.store.heads(
-                tenant=self._tenant, statuses=statuses, before=before, limit=LINES_PER_READ
+                tenant=self._tenant, statuses=statuses, before=before, limit=lines
             )
             for head in page:
-                hidden = head.parent or head.run in self._cleared or not await self._is_job(head)
-                if not hidden and found < most:
+                if found >= most:
+                    return
+                if not head.parent and head.run not in self._cleared and await self._is_job(head):
                     found += 1
                     yield head
             seen += len(page)
-            if len(page) < LINES_PER_READ:
+            if len(page) < lines:
                 return
             before = (page[-1].submitted_ms, page[-1].run)
 
