@@ -16,13 +16,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import click
-from headway_wire.errors import NotFound, Unavailable
+from headway_wire.errors import Conflict, NotFound, Unavailable
+
+from headway.stores.sqlite_file import FileLock
 
 HOME = Path(".headway/demo")
 RUNBOOK = Path("examples/runbooks/host-report.yaml")
@@ -31,6 +32,8 @@ COMPILER = "mn_blueprint_support.python_workflow_bundle_cli"
 OLD_FILES = {"report-2025.log": 90, "debug.log": 45, "trace.log": 31}
 NEW_FILES = ("today.log", "keep.txt")
 OLDER_THAN_DAYS = 30
+KEPT = "stop-it-with"
+"""The file that says how to end what KEEP=1 has left running."""
 START_S = 30.0
 POLL_S = 0.05
 
@@ -66,6 +69,7 @@ class Demo:
 
     def start(self) -> None:
         """An engine on an empty store, and an agent that registers with it."""
+        self._refuse_beside_another()
         shutil.rmtree(self._home, ignore_errors=True)
         self._folder.mkdir(parents=True)
         self._fill_folder()
@@ -146,7 +150,7 @@ class Demo:
         for line in source_lines(BLUEPRINT / "workflow.py"):
             click.secho(f"      {line}".rstrip(), dim=True)
         made = ["--blueprint-dir", str(BLUEPRINT), "--quick-test", "--output-dir", bundle]
-        shown(f"python -m {COMPILER} \\\n       {' '.join(made)}")
+        shown(f"python -m {COMPILER} \\\n       {' '.join(made[:2])} \\\n       {' '.join(made[2:])}")
         self._call("the compiler", [sys.executable, "-m", COMPILER, *made])
         self.mn("blueprint", "validate", bundle)
         self.mn("blueprint", "run", bundle)
@@ -156,14 +160,17 @@ class Demo:
         """Three commands to try next."""
         chapter("7", f"Done in {took_s:.1f} s. Try next")
         if self._keep:
+            self._stack.pop_all()  # Nobody ends them now but you.
             config = self._home / "config.yaml"
-            note(f"the engine and the agent go on; stop them with: kill {' '.join(map(str, self._pids()))}")
+            stop = f"kill {' '.join(str(process.pid) for process in self._processes)}"
+            (self._home / KEPT).write_text(f"{stop}\n", encoding="utf-8")
+            note(f"the engine and the agent go on; stop them with: {stop}")
             shown(f"export MIRACTL_CONFIG={relative(config)} MN_GRPC_TARGET={self._jobs_at}")
             shown(f"{tool('miractl')} action invoke host disks")
             shown(f"{tool('mn')} blueprint run python_sdk_scatter_scores")
         else:
             tries = {
-                "make demo KEEP=1": "the same, and leave the engine running for miractl and mn",
+                "make demo KEEP=1": "the same, and leave the engine running",
                 f"{tool('mn')} blueprint list": "workflows to run then, each of which shows one thing",
                 f"{tool('headway')} new agent my-agent": "write an agent; its tests pass at once",
             }
@@ -229,12 +236,26 @@ class Demo:
                 start_new_session=True,
             )
         self._processes.append(process)
-        if not self._keep:
-            self._stack.enter_context(ended(process))
+        self._stack.callback(end, process)
         return log
 
-    def _pids(self) -> list[int]:
-        return [process.pid for process in self._processes]
+    def _refuse_beside_another(self) -> None:
+        """The folder is made anew, which must not happen under an engine that works in it."""
+        if not (self._home / "data").exists():
+            return
+        lock, told = FileLock(self._home / "data" / "headway.db"), self._home / KEPT
+        try:
+            lock.take()
+        except Conflict as error:
+            stop = (
+                told.read_text(encoding="utf-8").strip()
+                if told.exists()
+                else "kill " + error.facts["process"]
+            )
+            where = relative(self._home)
+            raise Conflict(f"an earlier demo still runs in {where}. Stop it first: {stop}") from error
+        finally:
+            lock.release()
 
     def _until(self, log: Path, pattern: str, who: str) -> str:
         """Wait for a line in a log; returns the whole text."""
@@ -365,16 +386,12 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@contextmanager
-def ended(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Ends the process when the block is left, gently first."""
-    try:
-        yield
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, gently first."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
