@@ -54,11 +54,14 @@ if ! .venv/bin/uv --version 2>/dev/null | grep -q "^uv $uv_version\\b"; then
     # A machine without a uv of its own uses pip below, which also says what is wrong if nothing can be fetched.
     "$python" -m pip install -q --disable-pip-version-check "uv==$uv_version" >/dev/null 2>&1 || true
 fi
-if .venv/bin/uv --version >/dev/null 2>&1; then
+with_uv() {
+    .venv/bin/uv --version >/dev/null 2>&1 || return 1
     echo 'make setup: installing with uv'
     # shellcheck disable=SC2086  # The words of $editables are arguments, and our paths have no spaces.
     .venv/bin/uv pip install -q --python "$python" -c constraints.txt --group dev $editables
-else
+}
+# uv does not read pip's configuration: where an index, a proxy or its certificate stands only there, pip gets through.
+if ! with_uv; then
     echo 'make setup: installing with pip; this takes about a minute'
     "$python" -m pip install -q --disable-pip-version-check --upgrade 'pip>=25.1'  # The first pip with --group.
     # shellcheck disable=SC2086
