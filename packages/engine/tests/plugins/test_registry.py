@@ -134,20 +134,11 @@ def test_an_unhealthy_provider_gets_no_requests_and_an_unhealthy_agent_still_doe
     assert registry.require(ACME, "shop").status() == "unhealthy"
 
 
-def test_a_plugin_of_this_process_serves_every_tenant() -> None:
-    registry = Registry(MemoryStore(), VirtualClock())
-    registry.declare(declared("builtin"))
-
-    for tenant in (ACME, GLOBEX):
-        facts = registry.facts(tenant, "builtin", "cancel")
-        assert isinstance(facts, Facts) and not facts.unavailable and facts.permission == 2
-    assert registry.require(ACME, "builtin").status() == "healthy"
-
-
 def test_who_waits_is_told_when_calls_can_be_taken_in_both_spellings() -> None:
     async def scenario() -> None:
         told: list[tuple[str, str]] = []
-        registry = Registry(MemoryStore(), VirtualClock(), on_ready=lambda t, p: told.append((t, p)))
+        registry = Registry(MemoryStore(), VirtualClock())
+        registry.on_ready = lambda tenant, plugin: told.append((tenant, plugin))
 
         await entered(registry, declared("my_shop"))
 

@@ -17,7 +17,7 @@ from headway.service.actions import Offered
 from headway.service.catalogue import ActionView, ConfigItem, Health, PluginLine, PluginView
 from headway.service.plugin_calls import PluginCalls
 from headway.service.plugin_config import PluginConfig
-from headway.service.plugins import EVERYWHERE, Plugin
+from headway.service.plugins import Plugin
 from headway.service.registration import Declared, DeclaredAction
 from headway.service.registry import Registry
 from headway.service.settings import Setting
@@ -77,8 +77,10 @@ class PluginViews:
         instance = next((one for one in plugin.live() if one.reachable and one.address), None)
         if instance is not None:
             details = await self._ask(instance)
-        healthy = plugin.status() == "healthy" or plugin.tenant == EVERYWHERE
-        return Health(plugin.name, _status(plugin), healthy, plugin.message(), details, self._clock.now_ms())
+        status = plugin.status()
+        return Health(
+            plugin.name, status, status == "healthy", plugin.message(), details, self._clock.now_ms()
+        )
 
     async def _ask(self, instance: Instance) -> dict[str, Json]:
         try:
@@ -132,10 +134,6 @@ class PluginViews:
         return _setting(found.name, await self._config.unset(found, key))
 
 
-def _status(plugin: Plugin) -> str:
-    return "healthy" if plugin.tenant == EVERYWHERE else plugin.status()
-
-
 def _line(plugin: Plugin) -> PluginLine:
     declared = plugin.declared
     return PluginLine(
@@ -143,7 +141,7 @@ def _line(plugin: Plugin) -> PluginLine:
         declared.type,
         declared.version,
         declared.description,
-        _status(plugin),
+        plugin.status(),
         _highest(declared),
         plugin.link(),
         len(plugin.live()),

@@ -14,9 +14,6 @@ from headway.core.world import Facts
 from headway.directory import Instance
 from headway.service.registration import Declared, DeclaredAction
 
-EVERYWHERE = "*"
-"""The tenant of plugins that live in the engine itself and serve every tenant."""
-
 ACTION = "action"
 """The parameter that names the action on the callback link, and that authors read to choose what they run.
 Only an action that declares a parameter of this name takes it (plugin protocol, section 13, rule 1)."""
@@ -73,8 +70,6 @@ class Plugin:
 
     def status(self) -> str:
         """healthy, unhealthy, stale (registered, and silent) or gone (no process is left)."""
-        if self.tenant == EVERYWHERE:
-            return "healthy"
         if not self.instances:
             return "gone"
         if not any(instance.takes_calls() for instance in self.instances.values()):
@@ -89,9 +84,7 @@ class Plugin:
         return self.incompatible or self.declared.degraded or (told[0] if told else "")
 
     def link(self) -> str:
-        """How its calls travel: stream, callback, or local."""
-        if self.tenant == EVERYWHERE:
-            return "local"
+        """How its calls travel: stream or callback."""
         return "stream" if any(i.linked for i in self.instances.values()) else "callback"
 
 
@@ -125,8 +118,6 @@ def choices(plugin: Plugin, action: str) -> Choices | Failure:
     known = known or _any_action(plugin.declared, action)
     if known is None:
         return _unknown_action(plugin, action)
-    if plugin.tenant == EVERYWHERE:
-        return ((_facts(plugin.name, known, plugin.declared.version, ""), None),)
     why = _why_unavailable(plugin)
     return ((_facts(plugin.name, known, plugin.declared.version, "", unavailable=why), None),)
 

@@ -24,7 +24,7 @@ from headway.core.events import Failure
 from headway.core.world import Facts
 from headway.directory import Instance
 from headway.ports import Clock, Records
-from headway.service.plugins import EVERYWHERE, Plugin, choices, restored, same_name, stored
+from headway.service.plugins import Plugin, choices, restored, same_name, stored
 from headway.service.registration import Declared
 
 log = logging.getLogger("headway.plugins")
@@ -42,22 +42,16 @@ class Registry:
 
     on_ready: told (tenant, plugin) when calls can be taken that could not be before.
     on_silent: told of a process from which nothing is expected any more.
-    on_change: told (tenant, plugin) after every change that people may want to see.
     """
 
     def __init__(
         self,
         records: Records,
         clock: Clock,
-        *,
-        on_ready: Callable[[str, str], None] = lambda tenant, plugin: None,
-        on_silent: Callable[[Instance], None] = lambda instance: None,
-        on_change: Callable[[str, str], None] = lambda tenant, plugin: None,
-        heartbeat_s: int = HEARTBEAT_S,
     ) -> None:
         self._records, self._clock = records, clock
-        self.on_ready, self.on_silent, self.on_change = on_ready, on_silent, on_change
-        self.heartbeat_s = heartbeat_s
+        self.on_ready: Callable[[str, str], None] = lambda tenant, plugin: None
+        self.on_silent: Callable[[Instance], None] = lambda instance: None
         self._plugins: dict[tuple[str, str], Plugin] = {}
         self._aliases: dict[tuple[str, str], str] = {}
         self._processes: dict[str, tuple[str, str]] = {}
@@ -78,12 +72,6 @@ class Registry:
                     self._processes.update(dict.fromkeys(plugin.instances, (tenant, plugin.name)))
                     count += 1
         return count
-
-    def declare(self, declared: Declared, *, tenant: str = EVERYWHERE) -> None:
-        """Register a plugin that lives in this process; by default in every tenant."""
-        now_ms = self._clock.now_ms()
-        plugin = Plugin(tenant, declared.name, f"plg-local-{declared.name}", declared, now_ms, seen_ms=now_ms)
-        self._keep(plugin)
 
     # What decisions ask ---------------------------------------------------------------------------
 
@@ -114,14 +102,11 @@ class Registry:
 
     def find(self, tenant: str, name: str) -> Plugin | None:
         """A plugin by name; ``-`` and ``_`` are equal when the exact name is missing."""
-        for place in (tenant, EVERYWHERE):
-            found = self._plugins.get((place, name))
-            if found is None:
-                alias = self._aliases.get((place, same_name(name)))
-                found = self._plugins.get((place, alias)) if alias is not None else None
-            if found is not None:
-                return found
-        return None
+        found = self._plugins.get((tenant, name))
+        if found is None:
+            alias = self._aliases.get((tenant, same_name(name)))
+            found = self._plugins.get((tenant, alias)) if alias is not None else None
+        return found
 
     def name_of(self, tenant: str, name: str) -> str:
         """The registered name that `name` stands for, or `name` itself."""
@@ -141,11 +126,11 @@ class Registry:
         return found
 
     def plugins(self, tenant: str, *, type: str = "") -> list[Plugin]:
-        """The plugins of a tenant by name, those of this process included."""
+        """The plugins of a tenant by name."""
         found = [
             plugin
             for (place, _), plugin in self._plugins.items()
-            if place in (tenant, EVERYWHERE) and type in ("", plugin.declared.type)
+            if place == tenant and type in ("", plugin.declared.type)
         ]
         return sorted(found, key=lambda plugin: plugin.name)
 
@@ -349,7 +334,7 @@ class Registry:
 
         Their entries stay, and show as stale.  Source: plugin protocol, section 7.3.
         """
-        limit_ms = now_ms - STALE_INTERVALS * self.heartbeat_s * 1_000
+        limit_ms = now_ms - STALE_INTERVALS * HEARTBEAT_S * 1_000
         silent = [
             instance
             for plugin in self._plugins.values()
@@ -378,7 +363,6 @@ class Registry:
             # Who waits may have asked by the other spelling.
             for name in {plugin.name, same_name(plugin.name), plugin.name.replace("_", "-")}:
                 self.on_ready(plugin.tenant, name)
-        self.on_change(plugin.tenant, plugin.name)
 
     def _keep(self, plugin: Plugin) -> None:
         self._plugins[(plugin.tenant, plugin.name)] = plugin

@@ -53,7 +53,7 @@ from headway.service.plugin_config import PluginConfig
 from headway.service.plugin_log import Record, coerced
 from headway.service.plugin_requests import PluginRequests
 from headway.service.plugins import Plugin
-from headway.service.registry import Registry
+from headway.service.registry import HEARTBEAT_S, Registry
 
 log = logging.getLogger("headway.plugins")
 
@@ -164,7 +164,7 @@ class EngineService:
         return HeartbeatResponse(
             acknowledged=True,
             re_register_required=instance is None,
-            heartbeat_interval_seconds=self._do.registry.heartbeat_s,
+            heartbeat_interval_seconds=HEARTBEAT_S,
             license=COMMUNITY_LICENSE,
         )
 
