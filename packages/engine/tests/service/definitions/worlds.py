@@ -141,23 +141,30 @@ class World:
 
     def begin(self, owner: str = "one") -> None:
         """An engine of that name, in a new life."""
+        self.begin_later(owner)
+        self.do(self.engine.load())
+
+    def begin_later(self, owner: str = "one") -> None:
+        """An engine that has not looked at what an earlier life left."""
         self.engine = Definitions(
             self.store, self.clock, self.jobs, self.bundles, self.data, tenant="t", owner=owner
         )
-        self.do(self.engine.load())
 
     def do(self, asked: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(asked)
 
     def create(self, job_id: str = "j", *, config: Any = None, storage: Any = None, **manifest: Any) -> Any:
-        return self.do(
-            self.engine.create_job(
-                manifest_json=json.dumps(MANIFEST | manifest),
-                payloads={"w.py": b"1"},
-                job_id=job_id,
-                resolved_configuration=config or {},
-                storage=storage or {},
-            )
+        return self.do(self.creating(job_id, config=config, storage=storage, **manifest))
+
+    async def creating(
+        self, job_id: str, *, config: Any = None, storage: Any = None, **manifest: Any
+    ) -> dict[str, Any]:
+        return await self.engine.create_job(
+            manifest_json=json.dumps(MANIFEST | manifest),
+            payloads={"w.py": b"1"},
+            job_id=job_id,
+            resolved_configuration=config or {},
+            storage=storage or {},
         )
 
     def update(self, job_id: str, *, manifest: Any = None, **attrs: Any) -> Any:

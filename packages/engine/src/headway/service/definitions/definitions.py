@@ -11,7 +11,7 @@ from secrets import token_hex
 from typing import Any
 
 from headway_wire.bundle import check_payloads
-from headway_wire.errors import Conflict, Invalid, NotFound, Throttled
+from headway_wire.errors import Conflict, Invalid, NotFound, Throttled, Unavailable
 from msgspec.structs import replace
 
 from headway.ports import Clock, Records
@@ -97,7 +97,7 @@ class Definitions:
             text = f"job_already_exists: there is a job definition '{job_id}' already; take another id"
             raise Conflict(text, code="job_already_exists") from None
         self._count += 1
-        await self._data.make(job_id, definition.generation)
+        await self._make_folder(definition)
         return await self._view(definition)
 
     async def get_job(self, *, job_id: str) -> dict[str, Any]:
@@ -148,17 +148,24 @@ class Definitions:
         """Its data is empty, and the next generation.  Raises NotFound; Conflict while a run is active."""
         now_ms = self._clock.now_ms()
         found = await self._shelf.change(job_id, lambda found: steps.reset(found, now_ms=now_ms))
-        await self._data.make(job_id, found.generation)
+        await self._make_folder(found)
         return await self._view(found)
 
     async def delete_job(self, *, job_id: str, confirmed: bool) -> dict[str, Any]:
         """Delete it with its runs, schedules and data.  Raises NotFound; Conflict while a run is active."""
-        await self._shelf.get(job_id)
         if not confirmed:
+            await self._shelf.get(job_id)
             raise unconfirmed(f"deleting {job_id} with its runs and data")
-        await self._shelf.remove(job_id)
-        self._count = max(self._count - 1, 0)
+        if await self._shelf.remove(job_id):
+            self._count = max(self._count - 1, 0)
         return {"job_id": job_id, "status": DELETED}
+
+    async def _make_folder(self, definition: Definition) -> None:
+        """Make the folder of its data.  Each run makes it, too, and says what is in the way if that fails."""
+        try:
+            await self._data.make(definition.job_id, definition.generation)
+        except Unavailable as error:
+            log.warning("%s", error.message)
 
     # For schedules --------------------------------------------------------------------------------
 

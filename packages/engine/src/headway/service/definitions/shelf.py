@@ -122,7 +122,7 @@ class Shelf:
         for definition in found:
             try:
                 if definition.status == DELETED:
-                    await self._clear_away(definition)
+                    await self._clear_away(definition.job_id)
                 elif definition.open_runs:
                     await self.settle(definition)
             except HeadwayError as error:
@@ -146,32 +146,39 @@ class Shelf:
         await self.get(job_id)
         return await self._change(job_id, step)
 
-    async def remove(self, job_id: str) -> None:
-        """Delete a definition with its runs, schedules and data.  Raises NotFound; Conflict."""
-        await self.get(job_id)
-        now_ms = self._clock.now_ms()
-        gone = await self.stored.change(
-            job_id, lambda found: steps.removed(steps.known(job_id, found), now_ms=now_ms)
-        )
-        if gone is not None:
-            await self._clear_away(gone)
+    async def remove(self, job_id: str) -> bool:
+        """Delete a definition with its runs, schedules and data; False when somebody else did meanwhile.
 
-    async def _clear_away(self, definition: Definition) -> None:
+        Raises NotFound; Conflict.  A deletion that failed is finished when it is asked for again.
+        """
+        found = await self.stored.get(job_id)
+        if found is None or found.status != DELETED:
+            await self.get(job_id)
+            now_ms = self._clock.now_ms()
+            await self._change(job_id, lambda found: steps.removed(found, now_ms=now_ms))
+        return await self._clear_away(job_id)
+
+    async def _clear_away(self, job_id: str) -> bool:
         """Remove all that a deleted definition leaves, and last itself; to be done again after a crash."""
-        for run in definition.runs:
-            await self._jobs.forget(run.run_id)
-        for schedule_id in definition.schedule_ids:
-            for told in self.on_deleted:
-                await told(schedule_id)
-        await self._data.remove(definition.job_id)
-        await self.stored.delete(definition.job_id)
+        async with self._locks.setdefault(job_id, asyncio.Lock()):
+            definition = await self.stored.get(job_id)
+            if definition is None or definition.status != DELETED:
+                return False  # Somebody else has done it, and there may be another of its name by now.
+            for run in definition.runs:
+                await self._jobs.forget(run.run_id)
+            for schedule_id in definition.schedule_ids:
+                for told in self.on_deleted:
+                    await told(schedule_id)
+            await self._data.remove(job_id)
+            return await self.stored.delete(job_id)
 
     async def settle(self, definition: Definition) -> Definition:
         """Close the runs that are over, and drop those that never began: nobody was told that they would."""
         for run in definition.open_runs:
+            starting = self._may_begin(run)  # Asked first: by the time there is an answer, it may have begun.
             status = await self._jobs.status(run.run_id)
-            if status is None and not self._may_begin(run):
-                definition = await self._drop(definition.job_id, run.run_id)
+            if status is None and not starting:
+                definition = await self._drop(definition.job_id, run)
             elif status is not None and status not in ACTIVE_JOBS:
                 definition = await self.finish(definition.job_id, run.run_id, status)
         return definition
@@ -206,8 +213,14 @@ class Shelf:
         for problem in await self._data.copy(job_id, copies_of(metadata or {})):
             log.warning("run %s of %s: %s", run_id, job_id, problem)
 
-    async def _drop(self, job_id: str, run_id: str) -> Definition:
-        return await self._change(job_id, lambda found: steps.without(found, run_id))
+    async def _drop(self, job_id: str, run: Run) -> Definition:
+        """Drop this very run: meanwhile, another may be starting under its id."""
+
+        def step(found: Definition) -> Definition:
+            again = run.run_id in self.starting or find(found, run.run_id) != run
+            return found if again else steps.without(found, run.run_id)
+
+        return await self._change(job_id, step)
 
     def _may_begin(self, run: Run) -> bool:
         """Whether somebody is still starting it."""
@@ -217,4 +230,5 @@ class Shelf:
 
     async def _change(self, job_id: str, step: Step) -> Definition:
         after = await self.stored.change(job_id, lambda found: step(steps.known(job_id, found)))
-        return steps.known(job_id, after)
+        assert after is not None
+        return after
