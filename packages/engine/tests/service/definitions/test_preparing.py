@@ -6,7 +6,9 @@ import copy
 import json
 from typing import Any
 
+import pytest
 from headway.service.definitions.preparing import Execution, copies_of, prepare
+from headway_wire.errors import Invalid
 from headway_wire.manifest import read
 from hypothesis import given
 from hypothesis import strategies as st
@@ -177,3 +179,13 @@ def test_a_manifest_prepared_for_one_run_and_then_for_another_is_as_prepared_for
     assert prepare(manifest, other) == directly
     assert directly["metadata"]["run_id"] == "third"
     assert json.loads(json.dumps(directly)) == directly
+
+
+def test_a_configuration_that_very_many_nodes_ask_for_is_refused_before_it_is_copied_to_all_of_them() -> None:
+    nodes = [node(f"a{n}", MN_BLUEPRINT_CONFIG_JSON="{}") for n in range(20_000)]
+    run = execution(configuration={"large": "x" * 250_000})
+
+    with pytest.raises(Invalid) as refused:
+        prepare(bundle(*nodes), run)
+    assert refused.value.code == "bundle_too_large"
+    assert prepare(bundle(*nodes[:200]), run)["nodes"]

@@ -9,7 +9,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from headway_wire.bundle import deep_merge
+from headway_wire.bundle import BUNDLE_BYTES_MAX, deep_merge
+from headway_wire.errors import Invalid
 from headway_wire.manifest.fields import is_plain
 from headway_wire.manifest.findings import Findings
 
@@ -64,7 +65,11 @@ class Execution:
 
 
 def prepare(manifest: Mapping[str, Json], run: Execution) -> dict[str, Json]:
-    """The manifest for `run` of a definition's `manifest`, which stays as it is."""
+    """The manifest for `run` of a definition's `manifest`, which stays as it is.
+
+    Raises Invalid when the configuration, which each node gets that asks for it, would make it too large.
+    """
+    left = BUNDLE_BYTES_MAX
     metadata = _object(manifest.get("metadata"))
     earlier = earlier_run(metadata)
     made: dict[str, Json] = _renamed(dict(manifest), earlier, run.run_id) if earlier else _copied(manifest)
@@ -74,6 +79,10 @@ def prepare(manifest: Mapping[str, Json], run: Execution) -> dict[str, Json]:
         environment |= run.environment
         if text := _configured(environment.get(CONFIG_VARIABLE), run):
             environment[CONFIG_VARIABLE] = text
+            left -= len(text)
+            if left < 0:
+                told = "with the configuration in each node that asks for it, the manifest is too large"
+                raise Invalid(f"{told}: {BUNDLE_BYTES_MAX} bytes are the most", code="bundle_too_large")
     made["initial_inputs"] = _initial_inputs(made.get("initial_inputs"), run)
     flow = made.get("dataflow")
     if isinstance(flow, dict) and isinstance(flow.get("inputs"), dict):
