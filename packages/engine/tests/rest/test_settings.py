@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from headway.service.access import local_actor
+from headway.service.access import Actor
 from headway.service.settings import KNOWN, Settings
 from headway_wire.tenantid import id_from_slug
 
@@ -74,7 +74,7 @@ def test_what_another_engine_set_counts_once_it_was_read_again(box: Box) -> None
     settings, tenant = box.services.settings, id_from_slug("default")
     other = Settings(box.services.store, box.clock)
     box.asks(other.load())
-    box.asks(other.set(local_actor(tenant), "execution-mode", "manual"))
+    box.asks(other.set(Actor(tenant, "ada", "admin"), "execution-mode", "manual"))
     assert settings.policy(tenant).mode == "guided"
 
     box.asks(settings.load())

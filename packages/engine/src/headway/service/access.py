@@ -57,13 +57,12 @@ LEAST_ROLE: dict[Ability, str] = {
 class Actor:
     """Somebody who asks, in one tenant.
 
-    tenant: the tenant's id.  user: the name under which they act.  via: session, plugin or local.
+    tenant: the tenant's id.  user: the name under which they act.
     """
 
     tenant: str
     user: str
     role: str
-    via: str = "session"
     user_id: str = ""
     session: str = ""
     expires_ms: int = 0
@@ -79,8 +78,3 @@ def require(actor: Actor, ability: Ability) -> None:
         least = LEAST_ROLE[ability]
         needed = "admin" if least == "admin" else f"{least} or admin"
         raise Forbidden(f"to {ability.value} needs the role {needed}; '{actor.user}' is {actor.role}")
-
-
-def local_actor(tenant: str, user: str = "local") -> Actor:
-    """Somebody with the rights of the process itself: the embedded engine, the demo, a recovery command."""
-    return Actor(tenant, user, "admin", "local")

@@ -205,9 +205,7 @@ class Identity:
             raise _stale()
         user = await self._holder(session)
         chosen = await self._choose(user, tenant)
-        return Actor(
-            chosen, user.username, user.role, "session", user.id, session.id, session.access_expires_ms
-        )
+        return Actor(chosen, user.username, user.role, user.id, session.id, session.access_expires_ms)
 
     async def _session(self, token: str, prefix: str) -> tuple[Session, str, int]:
         id, _, secret = token.removeprefix(prefix).partition(".")

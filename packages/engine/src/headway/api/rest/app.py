@@ -40,7 +40,7 @@ SECURITY_HEADERS = (
     (b"x-frame-options", b"DENY"),
 )
 
-ANYBODY = Actor("", "", NOBODY, "nobody")
+ANYBODY = Actor("", "", NOBODY)
 
 
 def build_app(services: Services) -> ASGIApp:
