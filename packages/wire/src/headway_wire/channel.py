@@ -114,14 +114,12 @@ class Channel:
                 raise
         return await self._unary(path, body, timeout_s, metadata)
 
-    def stream(
-        self, path: str, *, timeout_s: float | None = None, metadata: Mapping[str, str] | None = None
-    ) -> _OpenStream:
+    def stream(self, path: str) -> _OpenStream:
         """A stream, as an async context; leaving it cancels what is not finished.
 
         Raises, on entering: Unavailable without a connection.
         """
-        return _OpenStream(self, path, timeout_s, metadata)
+        return _OpenStream(self, path, None, None)
 
     async def close(self) -> None:
         """End all calls and the connection."""

@@ -32,13 +32,10 @@ Function = Callable[[dict[str, Json]], Any]
 class LocalLink:
     """A `ports.Link` to functions.  `attach` must be called before anything else."""
 
-    def __init__(
-        self, functions: Mapping[tuple[str, str], Function], *, threads_max: int = THREADS_MAX
-    ) -> None:
+    def __init__(self, functions: Mapping[tuple[str, str], Function]) -> None:
         self._functions: dict[tuple[str, str], tuple[Function, bool]] = {}
         for (plugin, action), function in functions.items():
             self.add(plugin, action, function)
-        self._threads_max = threads_max
         self._queue: deque[tuple[Delivery, Function]] = deque()
         self._results: deque[Result] = deque()
         self._wake = threading.Condition()
@@ -125,7 +122,7 @@ class LocalLink:
 
     def _call_up(self, count: int) -> None:
         with self._wake:
-            missing = min(count - self._idle, self._threads_max - len(self._threads))
+            missing = min(count - self._idle, THREADS_MAX - len(self._threads))
             for _ in range(missing):
                 thread = threading.Thread(target=self._work, name="headway-local", daemon=True)
                 self._threads.append(thread)
@@ -137,7 +134,7 @@ class LocalLink:
         self._watch = None
         if self._queue and not self._closed:
             self._call_up(count)
-            self._watch = self._loop.call_later(STALLED_S, self._look, min(count * 2, self._threads_max))
+            self._watch = self._loop.call_later(STALLED_S, self._look, min(count * 2, THREADS_MAX))
 
     def _work(self) -> None:
         while not self._closed:

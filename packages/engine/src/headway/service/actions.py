@@ -32,36 +32,17 @@ class Actions:
     offered: Callable[[str], Offered]
 
     async def invoke(
-        self,
-        actor: Actor,
-        plugin: str,
-        action: str,
-        params: Mapping[str, Json],
-        *,
-        mode: str = "",
-        run_id: str = "",
-        parent: str = "",
-        depth: int = 0,
+        self, actor: Actor, plugin: str, action: str, params: Mapping[str, Json], *, mode: str = ""
     ) -> str:
         """The id of the run that makes the call; it is durable by then.
 
-        The requester is `actor.user`.  A plugin that calls on behalf of a run gives that run's requester as
-        the actor, so that it can do no more than they.
+        The requester is `actor.user`.
         Raises NotFound for an unknown plugin or action, Invalid with every wrong parameter.
         """
         require(actor, Ability.INVOKE)
         check_mode(mode)
         plan = action_plan(self.offered(actor.tenant), plugin, action, params)
-        return await self.engine.submit(
-            plan,
-            {},
-            tenant=actor.tenant,
-            requester=actor.user,
-            mode=mode,
-            run_id=run_id,
-            parent=parent,
-            depth=depth,
-        )
+        return await self.engine.submit(plan, {}, tenant=actor.tenant, requester=actor.user, mode=mode)
 
 
 def action_plan(offered: Offered, plugin: str, action: str, params: Mapping[str, Json]) -> Plan:

@@ -113,10 +113,10 @@ class Approvals:
         log.info("'%s' %s %s", actor.user, wanted, id)
         return self._view(actor, gate)
 
-    async def watch(self, actor: Actor, *, idle_ms: int = IDLE_MS) -> AsyncGenerator[Approval | None, None]:
+    async def watch(self, actor: Actor) -> AsyncGenerator[Approval | None, None]:
         """All that are pending, then each that is requested or decided.
 
-        None comes first, when everything is ready, and then after each `idle_ms` of silence.
+        None comes first, when everything is ready, and then after each IDLE_MS of silence.
         """
         require(actor, Ability.READ)
         pending: set[str] = set()
@@ -130,7 +130,7 @@ class Approvals:
                     yield self._view(actor, gates[id])
                 pending = set(gates)
                 await asyncio.sleep(WATCH_PAUSE_MS / 1_000)
-                if not await changed_within(changed, timeout_ms=idle_ms):
+                if not await changed_within(changed, timeout_ms=IDLE_MS):
                     yield None
 
     async def _pending(self, actor: Actor) -> dict[str, GateHead]:

@@ -158,11 +158,11 @@ class Executions:
         return [entry(line) for line in await self._engine.store.lines(id, after_seq=after_seq, limit=limit)]
 
     async def watch(
-        self, actor: Actor, id: str, *, after_seq: int = -1, idle_ms: int = IDLE_MS
+        self, actor: Actor, id: str, *, after_seq: int = -1
     ) -> AsyncGenerator[EntryView | End | None, None]:
         """Entries as they become durable, and the End when the run has ended.
 
-        None comes first, when everything is ready, and then after each `idle_ms` without an entry.  Without
+        None comes first, when everything is ready, and then after each IDLE_MS without an entry.  Without
         an End, the engine stops: ask again, behind the last entry.
         """
         run = await self._run(actor, id)
@@ -177,7 +177,7 @@ class Executions:
                 if over is not None:
                     yield End(over.status)
                     return
-                if not await changed_within(changed, timeout_ms=idle_ms):
+                if not await changed_within(changed, timeout_ms=IDLE_MS):
                     yield None
                 run = await self._engine.durable_run(id)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import unquote
 
@@ -26,7 +25,7 @@ from headway.service.plugin_calls import PluginCalls
 from headway.service.plugin_config import PluginConfig
 from headway.service.plugins import Plugin
 from headway.service.prompt_intake import take_in
-from headway.service.registration import Declared, judge
+from headway.service.registration import judge
 from headway.service.registry import Registry
 from headway.service.tenants import Tenants
 
@@ -49,10 +48,6 @@ class Found:
     message: str = ""
 
 
-Audited = Callable[[str, str, Declared, str], None]
-"""Told (tenant, event type, what was declared, a word about it) of everything that was decided here."""
-
-
 class Handshake:
     """Registers plugins."""
 
@@ -64,12 +59,9 @@ class Handshake:
         config: PluginConfig,
         records: Records,
         clock: Clock,
-        *,
-        audited: Audited = lambda tenant, event, declared, word: None,
     ) -> None:
         self._registry, self._tenants, self._calls = registry, tenants, calls
         self._config, self._records, self._clock = config, records, clock
-        self._audited = audited
 
     async def register(
         self, request: RegisterRequest, *, dialect: Dialect, peer: str = "", user_agent: str = ""
@@ -100,7 +92,6 @@ class Handshake:
         plugin = self._registry.leave(name, instance_id)
         if plugin is not None:
             log.info("plugin '%s' has left (%s)", plugin.name, instance_id)
-            self._audited(plugin.tenant, "plugin_deregistered", plugin.declared, instance_id)
         return plugin
 
     async def external(self, tenant: str, name: str, address: str) -> RegisterResponse:
@@ -122,7 +113,6 @@ class Handshake:
         declared, violations, warnings = judge(request, found.info, found.schema, degraded=found.degraded)
         if violations:
             log.warning("plugin '%s' is refused:\n%s", request.name[:200], "\n".join(violations))
-            self._audited(tenant, "plugin_refused", declared, "; ".join(violations))
             return RegisterResponse(error="\n".join(violations), license=COMMUNITY_LICENSE)
         self._registry.check_place(tenant, declared.name, request.instance_id, declared.type)
         await self._config.seed(tenant, declared)
@@ -144,8 +134,6 @@ class Handshake:
             self._registry.reached(instance, healthy=found.healthy, message=found.message)
         for warning in warnings:
             log.warning("plugin '%s': %s", declared.name, warning)
-        event = "plugin_degraded" if declared.degraded else "plugin_registered"
-        self._audited(tenant, event, declared, declared.degraded or declared.version)
         log.info("plugin '%s' %s is registered (%s)", declared.name, declared.version, request.instance_id)
         offer = LinkOffer(token=token, method=LINK_METHOD) if offers_stream else None
         return RegisterResponse(success=True, plugin_id=plugin.id, license=COMMUNITY_LICENSE, link=offer)

@@ -23,8 +23,7 @@ Write = Callable[[Object], Awaitable[None]]
 class Followers:
     """Counts the streams that stay open, so that they cannot take all there is."""
 
-    def __init__(self, most: int = FOLLOWERS_MAX) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self.count = 0
 
     @contextmanager
@@ -33,9 +32,10 @@ class Followers:
         if not follow:
             yield
             return
-        if self.count >= self._most:
+        if self.count >= FOLLOWERS_MAX:
+            text = f"{FOLLOWERS_MAX} event streams are open, which is the limit"
             raise Throttled(
-                f"{self._most} event streams are open, which is the limit; close some, or ask without follow",
+                f"{text}; close some, or ask without follow",
                 code="too_many_streams",
                 retry_after_ms=RETRY_MS,
             )
