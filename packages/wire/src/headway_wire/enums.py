@@ -22,11 +22,6 @@ class _WireEnum(enum.IntEnum):
             return cls(int(value))
         return cls(0)
 
-    @classmethod
-    def from_sdk(cls, value: int) -> Self:
-        """The member for an SDK's number, which counts from 0."""
-        return cls.of(int(value) + 1)
-
     @property
     def sdk(self) -> int:
         """The SDK's number of this member.  Raises: ValueError for UNSPECIFIED, which SDKs do not have."""

@@ -22,9 +22,7 @@ from headway_wire.objects import (
 
 PLUGIN_SERVICE = "mirastack.plugin.v1.PluginService"
 ENGINE_SERVICE = "mirastack.plugin.v1.EngineService"
-IDENTITY_SERVICE = "mirastack.connector.v1.IdentityProviderService"
 
-PLUGIN_METHODS = ("Info", "GetSchema", "Execute", "HealthCheck", "ConfigUpdated", "ChatStream", "Embed")
 ENGINE_METHODS = (
     "RegisterPlugin",
     "DeregisterPlugin",

@@ -171,17 +171,16 @@ class _Reader:
     def found(self, start_ms: int, end_ms: int, at: int, end: int) -> Found:
         return Found(start_ms, end_ms, self.text[at:end])
 
-    def up_to_now(self, length_ms: int, at: int, end: int) -> Found:
-        return self.found(self.now_ms - length_ms, self.now_ms, at, end)
+    def up_to_now(self, length_ms: int | None, said: re.Match[str]) -> Found | None:
+        if not length_ms:
+            return None
+        return self.found(self.now_ms - length_ms, self.now_ms, said.start(), said.end())
 
     # Ranges
 
     def last(self, at: int) -> Found | None:
         said = _LAST.match(self.text, at)
-        length_ms = _length_ms(said) if said else None
-        return (
-            self.found(self.now_ms - length_ms, self.now_ms, at, said.end()) if said and length_ms else None
-        )
+        return self.up_to_now(_length_ms(said), said) if said else None
 
     def since(self, at: int) -> Found | None:
         said = _SINCE.match(self.text, at)
@@ -241,10 +240,7 @@ class _Reader:
 
     def relative(self, at: int) -> Found | None:
         said = _RELATIVE.match(self.text, at)
-        length_ms = duration_ms(said["length"].lower()) if said and said["length"] else None
-        return (
-            self.found(self.now_ms - length_ms, self.now_ms, at, said.end()) if said and length_ms else None
-        )
+        return self.up_to_now(duration_ms(said["length"].lower()), said) if said and said["length"] else None
 
     # Moments
 

@@ -14,8 +14,6 @@ Json = Any
 DEPTH_MAX = 50
 """Levels of a value; a manifest may have 64, and values stand some levels below its top."""
 
-POLICIES = (BackpressurePolicy, RetryPolicy, RunnerConfig)
-
 
 class NotPlain(Exception):
     """A value is not JSON; the argument says what it is."""

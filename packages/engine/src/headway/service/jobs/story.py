@@ -41,7 +41,6 @@ class Story:
 
     def __init__(self, plan: Plan, *, node: str, pressure: dict[str, tuple[int, int, int]]) -> None:
         self.run = Run(plan=plan)
-        self.last_failure: e.Failed | None = None
         self._node = node
         self._pressure = pressure
         self._pressed: set[str] = set()
@@ -338,7 +337,6 @@ class Story:
                     facts = self._attempt(step, attempt)
                     yield self._say(f"workflow_step_{status}", step, status=status, **facts)
             case e.Failed(step, _, attempt, failure, status):
-                self.last_failure = event
                 if self._is_step(step):
                     facts = {**self._attempt(step, attempt), "reason": failure.message, "error": failure.code}
                     if failure.code in STOPPING:
