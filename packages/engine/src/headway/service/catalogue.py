@@ -1,15 +1,10 @@
-"""Plugins as people see them: what is registered, how it is, and how it is configured.
-
-The shapes of the REST API, and what the API needs of the registry.
-"""
+"""Plugins as the REST API shows them: what is registered, how it is, and how it is configured."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from headway.core.plan import Json
-from headway.service.access import Actor
 
 KINDS = ("agent", "provider", "connector")
 """What a plugin can be; the REST API has a collection for each."""
@@ -45,19 +40,9 @@ class PluginLine:
 
 
 @dataclass(frozen=True, slots=True)
-class PluginView:
+class PluginView(PluginLine):
     """A plugin with its actions."""
 
-    name: str
-    type: str
-    version: str
-    description: str
-    status: str
-    permission: str
-    link: str
-    instances: int
-    registered_ms: int
-    seen_ms: int
     actions: list[ActionView] = field(default_factory=list)
 
 
@@ -84,25 +69,3 @@ class ConfigItem:
     description: str
     secret: bool
     source: str
-
-
-class Catalogue(Protocol):
-    """The plugins of every tenant, for people.  `kind` is one of `KINDS`.
-
-    All raise NotFound for a plugin that is not of that kind in the actor's tenant, and Forbidden.
-    """
-
-    async def lines(self, actor: Actor, kind: str) -> list[PluginLine]:
-        """The plugins of a kind, by name."""
-
-    async def view(self, actor: Actor, kind: str, name: str) -> PluginView:
-        """One plugin."""
-
-    async def health(self, actor: Actor, kind: str, name: str) -> Health:
-        """Ask it how it is."""
-
-    async def config(self, actor: Actor, kind: str, name: str) -> list[ConfigItem]:
-        """Its configuration, secrets masked."""
-
-    async def configure(self, actor: Actor, kind: str, name: str, key: str, value: str) -> ConfigItem:
-        """Change one key and tell the running plugin."""

@@ -1,9 +1,11 @@
-"""Plugins for people: the registry, the configuration and the health checks behind `Catalogue`.
+"""Plugins for people: what the registry, the configuration and the health checks know of them.
 
 Also the source of the settings ``plugin.{name}.{key}``, which are the same values under another name.
 """
 
 from __future__ import annotations
+
+from dataclasses import astuple
 
 from headway_wire.enums import Permission
 from headway_wire.errors import HeadwayError, Invalid, NotFound
@@ -26,7 +28,10 @@ _SETTING_TYPES = {"int": "integer", "float": "number", "bool": "boolean"}
 
 
 class PluginViews:
-    """A `Catalogue` and `PluginSettings` over the registry."""
+    """The plugins of every tenant, for people.  `kind` is one of `KINDS`.
+
+    All raise NotFound for a plugin that is not of that kind in the actor's tenant, and Forbidden.
+    """
 
     def __init__(self, registry: Registry, config: PluginConfig, calls: PluginCalls, clock: Clock) -> None:
         self._registry = registry
@@ -45,7 +50,7 @@ class PluginViews:
             if not plugin.declared.degraded
         }
 
-    # Catalogue ------------------------------------------------------------------------------------
+    # Plugins --------------------------------------------------------------------------------------
 
     async def lines(self, actor: Actor, kind: str) -> list[PluginLine]:
         """The plugins of a kind, by name."""
@@ -55,20 +60,8 @@ class PluginViews:
     async def view(self, actor: Actor, kind: str, name: str) -> PluginView:
         """One plugin."""
         plugin = self._plugin(actor, kind, name)
-        line = _line(plugin)
-        return PluginView(
-            line.name,
-            line.type,
-            line.version,
-            line.description,
-            line.status,
-            line.permission,
-            line.link,
-            line.instances,
-            line.registered_ms,
-            line.seen_ms,
-            [_action(action) for action in plugin.declared.actions],
-        )
+        actions = [_action(action) for action in plugin.declared.actions]
+        return PluginView(*astuple(_line(plugin)), actions)
 
     async def health(self, actor: Actor, kind: str, name: str) -> Health:
         """Ask a process of it how it is; one that only has a stream is known by its heartbeats."""

@@ -73,16 +73,9 @@ class WorkflowLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Workflow:
+class Workflow(WorkflowLine):
     """One version of a workflow as people see it."""
 
-    name: str
-    version: int
-    versions: list[int]
-    description: str
-    mode: str
-    created_ms: int
-    created_by: str
     inputs: dict[str, Json]
     steps: list[dict[str, Json]]
     source: str

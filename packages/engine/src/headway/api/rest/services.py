@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from headway.ports import Clock, Store
 from headway.service.actions import Actions
 from headway.service.approvals import Approvals
-from headway.service.catalogue import Catalogue
 from headway.service.executions import Executions
 from headway.service.identity import Identity
+from headway.service.plugin_views import PluginViews
 from headway.service.settings import Settings
 from headway.service.workflows import Workflows
 
@@ -34,7 +34,7 @@ class Services:
     workflows: Workflows
     actions: Actions
     settings: Settings
-    plugins: Catalogue
+    plugins: PluginViews
     store: Store
     clock: Clock
     version: str

@@ -64,16 +64,9 @@ class KeyView:
 
 
 @dataclass(frozen=True, slots=True)
-class NewKeyView:
+class NewKeyView(KeyView):
     """A key with its secret, shown this once."""
 
-    id: str
-    user: str
-    username: str
-    description: str
-    status: str
-    created_ms: int
-    used_ms: int
     api_secret: str
 
 
