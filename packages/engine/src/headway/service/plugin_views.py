@@ -5,7 +5,7 @@ Also the source of the settings ``plugin.{name}.{key}``, which are the same valu
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from dataclasses import asdict
 
 from headway_wire.enums import Permission
 from headway_wire.errors import HeadwayError, Invalid, NotFound
@@ -61,7 +61,7 @@ class PluginViews:
         """One plugin."""
         plugin = self._plugin(actor, kind, name)
         actions = [_action(action) for action in plugin.declared.actions]
-        return PluginView(*astuple(_line(plugin)), actions)
+        return PluginView(**asdict(_line(plugin)), actions=actions)
 
     async def health(self, actor: Actor, kind: str, name: str) -> Health:
         """Ask a process of it how it is; one that only has a stream is known by its heartbeats."""
