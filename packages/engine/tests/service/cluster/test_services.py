@@ -179,9 +179,10 @@ def test_candidates_are_hidden_until_they_are_promoted() -> None:
         home = await house()
         home.jobs.statuses.update(old="running", new="running")
         manifest = bundle(services=[{"name": "api"}])
-        await home.services.register("old", manifest, labels={"deployment_role": "stable"})
+        await home.services.register("old", manifest)
         labels = {"deployment_key": "shop", "deployment_version": "2", "deployment_role": "candidate"}
-        await home.services.register("new", manifest, labels=labels)
+        candidate = bundle(services=[{"name": "api"}], metadata={"mn_deployment": labels})
+        await home.services.register("new", candidate)
 
         def jobs(**query: Any) -> list[str]:
             return [found["job_id"] for found in home.services.find(read_query(query))]

@@ -133,12 +133,11 @@ class Services:
         *,
         allocations: Mapping[str, Json] | None = None,
         config: Mapping[str, Json] | None = None,
-        labels: Mapping[str, str] | None = None,
     ) -> None:
         """Write down the services of a job that is about to start; nobody sees them before `register`.
 
         So a crash right after the start of a job does not cost it its services.
-        allocations: by agent, as they were placed.  config: that of a definition.  labels: what `LABELS` are.
+        allocations: by agent, as they were placed.  config: that of a definition.
         """
         declared = [*manifest.services, *(service for node in manifest.nodes for service in node.services)]
         if not declared or job_id in self._jobs:
@@ -154,7 +153,7 @@ class Services:
                 payload = {"name": service.name, "reason": "; ".join(problems)}
                 untold.append(("service_rejected", payload, service.agent))
                 continue
-            instances.append(self._instance(filled, service.agent, job_id, labels or labels_of(manifest)))
+            instances.append(self._instance(filled, service.agent, job_id, labels_of(manifest)))
         job = JobServices(job_id, _distinct(instances))
         for instance in job.instances:
             told: dict[str, Json] = {"service_id": instance.id, "name": instance.name}
@@ -165,19 +164,13 @@ class Services:
         self._keep(job)
 
     async def register(
-        self,
-        job_id: str,
-        manifest: Manifest,
-        *,
-        allocations: Mapping[str, Json] | None = None,
-        config: Mapping[str, Json] | None = None,
-        labels: Mapping[str, str] | None = None,
+        self, job_id: str, manifest: Manifest, *, allocations: Mapping[str, Json] | None = None
     ) -> Shown:
         """Show and check all services of a job that has started, and return them.
 
         They are prepared first where that has not been done.  A second call changes nothing.
         """
-        await self.prepare(job_id, manifest, allocations=allocations, config=config, labels=labels)
+        await self.prepare(job_id, manifest, allocations=allocations)
         for kind, payload, agent in self._untold.pop(job_id, ()):
             await self._tell(job_id, kind, payload, agent)
         self.on_change()
