@@ -22,6 +22,12 @@ outputs:
   number: "{{ 42 }}"
 """
 
+ASKS = f"""
+name: asks
+steps:
+  - {{id: agree, type: approval, text: "{"Delete the oldest files? " * 5}"}}
+"""
+
 BROKEN = """
 name: broken
 steps:

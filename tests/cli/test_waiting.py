@@ -12,7 +12,7 @@ import pytest
 
 from packages.engine.tests.rest.boxes import Box
 from tests.cli.operators import PATIENCE_S, Operator, Wire
-from tests.cli.runbooks import GREET, LOST, QUICK
+from tests.cli.runbooks import ASKS, GREET, LOST, QUICK
 from tests.waiting import until
 
 
@@ -75,6 +75,21 @@ def test_the_prompt_shows_the_sealed_call_and_no_leaves_it_waiting(admin: Operat
 
     assert "kit.change" in shown and '"exactly this"' in shown and digest in shown
     assert admin.run("execution", "watch", run["id"]).code == 0
+
+
+def test_a_question_is_broken_to_fit_its_terminal_and_what_is_sealed_is_not(admin: Operator) -> None:
+    admin.run("workflow", "create", "-", given=ASKS)
+    run = admin.run("workflow", "run", "asks", "-o", "json").json
+
+    with admin.sit("approval", "get", run["approvals"][0], columns=50) as terminal:
+        assert terminal.end() == 0
+
+    lines = terminal.text.splitlines()
+    asked = [line for line in lines if "files" in line and '"' not in line]
+    sealed = [line for line in lines if '"' in line]
+    assert len(asked) > 2 and max(map(len, asked)) <= 50
+    assert " ".join(" ".join(asked).split()) == "text " + " ".join(["Delete the oldest files?"] * 5)
+    assert "Delete the oldest files? " * 5 in sealed[0]
 
 
 def test_a_run_is_drawn_on_a_terminal(admin: Operator) -> None:

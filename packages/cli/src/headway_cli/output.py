@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import textwrap
 import time
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -33,6 +34,8 @@ COLOURS = {word: colour for colour, words in _BY_COLOUR.items() for word in word
 GAP = "  "
 LINE_MAX = 110
 ROOM_MIN = 6
+OVERRUN = 20
+"""So far may YAML go beyond its width: it ends a line after the value that fills it, not before."""
 
 
 def document(value: Any, format: str) -> str:
@@ -52,7 +55,7 @@ def _yaml(value: Any, *, flow: bool | None) -> str:
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    room = min(screen_width(), LINE_MAX)
+    room = min(screen_width(), LINE_MAX) - (OVERRUN if flow is None else 0)
     text = yaml.dump(
         value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=room
     )
@@ -103,15 +106,24 @@ def columns(headers: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str
     return lines + [_row([*row[:-1], clip(row[-1], room)], widths) for row in cells]
 
 
-def card(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    """Names and values, one a line; pairs without a value are left out."""
+def card(pairs: Iterable[tuple[str, str]], *, prose: str = "") -> list[str]:
+    """Names and values, one a line; pairs without a value are left out.
+
+    prose: the name of a text that may be broken between words; the rest stays whole, to be copied.
+    """
     shown = [(name, value) for name, value in pairs if value]
     room = max((len(name) for name, _ in shown), default=0)
     indent = " " * (room + len(GAP))
+    left = max(screen_width() - len(indent), ROOM_MIN)
+    shown = [(name, _filled(value, left) if name == prose else value) for name, value in shown]
     return [
         click.style(name.ljust(room), bold=True) + GAP + value.replace("\n", "\n" + indent)
         for name, value in shown
     ]
+
+
+def _filled(text: str, room: int) -> str:
+    return "\n".join(textwrap.fill(line, room) for line in text.split("\n"))
 
 
 def _row(cells: Sequence[str], widths: Sequence[int]) -> str:

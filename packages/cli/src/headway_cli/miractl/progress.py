@@ -40,7 +40,7 @@ def started(app: Miractl, execution: dict[str, Any], *, wait: bool) -> None:
     """After something was started: wait for it when asked to, show what became of it, and exit with that."""
     id = clean(execution["id"])
     if not wait:
-        app.done(execution, f"{id} has begun.  Watch it: miractl execution watch {id}")
+        app.done(execution, f"{id} has begun\n  Watch it: miractl execution watch {id}")
         return
     session = app.session
 

@@ -115,7 +115,7 @@ def _ask(app: Miractl, found: Mapping[str, Any]) -> None:
 
 def _decided(app: Miractl, found: Mapping[str, Any]) -> None:
     id, run = clean(found["id"]), clean(found["execution"])
-    text = f"{paint(found['status'])} {id}; {run} goes on.  Watch it: miractl execution watch {run}"
+    text = f"{paint(found['status'])} {id}; {run} goes on\n  Watch it: miractl execution watch {run}"
     app.done(found, text)
 
 
@@ -128,13 +128,12 @@ def _list(items: Any) -> list[str]:
             paint(item["permission"]),
             paint(item["status"]),
             clean(item["requester"]),
-            ago(item["requested_ms"]),
             ago(item["expires_ms"]) if item["status"] == "pending" else ago(item["decided_ms"]),
             _what(item),
         )
         for item in items
     ]
-    headers = ("ID", "WORKFLOW", "STEP", "PERMISSION", "STATUS", "BY", "REQUESTED", "UNTIL", "WHAT")
+    headers = ("ID", "WORKFLOW", "STEP", "PERMISSION", "STATUS", "BY", "UNTIL", "WHAT")
     return columns(headers, rows, empty="nothing waits for a person")
 
 
@@ -171,7 +170,7 @@ def _approval(item: Mapping[str, Any]) -> list[str]:
         params = "\n".join(f"{clean(name)} = {_exact(value)}" for name, value in call["params"].items())
         pairs.append(("parameters", params or "none"))
         pairs.append(("sealed as", clean(item["digest"] or "")))
-    return card(pairs)
+    return card(pairs, prose="text")
 
 
 def _exact(value: Any) -> str:
