@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from headway.service.deployments.deployments import Deployments
-from headway.service.loops.deployments import DeploymentLoop
-from headway.service.loops.schedules import ScheduleLoop
+from headway.service.loops.agenda import AgendaLoop
 from headway.service.schedules.schedules import Schedules
 from headway.stores import open_store
 from headway.testing import VirtualClock
@@ -32,9 +31,9 @@ async def lives(url: str) -> tuple[list[str], list[str], JobsInMemory]:
         Deployments(store, clock, jobs, bundles, services, tenant="acme", owner=f"engine-{n}", shared=True)
         for n, store in enumerate(stores)
     ]
-    loops: list[ScheduleLoop | DeploymentLoop] = [
-        *(ScheduleLoop(one.dispatcher, clock, shared=True) for one in schedules),
-        *(DeploymentLoop(one.rollouts, clock, shared=True) for one in deployments),
+    loops = [
+        *(AgendaLoop(one.dispatcher, clock, "schedules", shared=True) for one in schedules),
+        *(AgendaLoop(one.rollouts, clock, "deployments", shared=True) for one in deployments),
     ]
     made = await schedules[0].create_schedule(
         manifest_json=manifest_json(),

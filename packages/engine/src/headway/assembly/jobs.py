@@ -35,10 +35,9 @@ from headway.service.deployments.deployments import Deployments
 from headway.service.engine import Engine
 from headway.service.jobs import Jobs
 from headway.service.jobs.leftovers import Leftovers
-from headway.service.loops.deployments import DeploymentLoop
+from headway.service.loops.agenda import AgendaLoop
 from headway.service.loops.drains import DrainLoop
 from headway.service.loops.leftovers import LeftoversLoop
-from headway.service.loops.schedules import ScheduleLoop
 from headway.service.loops.service_checks import ServiceChecks
 from headway.service.schedules.schedules import Schedules
 from headway.service.watch import Watch
@@ -193,7 +192,7 @@ class JobSide:
         self._definitions.on_deleted.append(self._schedules.definition_deleted)
         self.jobs.on_end.append(self._definitions.ended)
         await self._definitions.load()
-        self._run(ScheduleLoop(self._schedules.dispatcher, clock, shared=self._shared).run())
+        self._run(AgendaLoop(self._schedules.dispatcher, clock, "schedules", shared=self._shared).run())
         self._deployments = Deployments(
             store,
             clock,
@@ -204,7 +203,7 @@ class JobSide:
             owner=self._owner,
             shared=self._shared,
         )
-        self._run(DeploymentLoop(self._deployments.rollouts, clock, shared=self._shared).run())
+        self._run(AgendaLoop(self._deployments.rollouts, clock, "deployments", shared=self._shared).run())
         self._run(LeftoversLoop(Leftovers(store, self._bundles)).run())
 
     async def serve(self) -> int:

@@ -17,7 +17,7 @@ from typing import Any
 from headway_wire.errors import Conflict, HeadwayError, NotFound, Throttled, Unavailable
 
 from headway.service.launching import ACTIVE_JOBS, CLAIM_MS
-from headway.service.loops.schedules import ScheduleLoop
+from headway.service.loops.agenda import AgendaLoop
 from headway.service.schedules import due, spec
 from headway.service.schedules.dispatches import DISPATCHES_KEPT, PATIENCE_MS
 from headway.service.schedules.schedules import Schedules
@@ -146,7 +146,7 @@ class ScheduleLife:
         """What became of jobs is told by `outcomes`, all else by `seen`."""
         return Counter()
 
-    def _born(self, owner: str) -> tuple[Schedules, ScheduleLoop]:
+    def _born(self, owner: str) -> tuple[Schedules, AgendaLoop]:
         shared = len(self.owners) > 1
         schedules = Schedules(
             self.store,
@@ -158,7 +158,7 @@ class ScheduleLife:
             shared=shared,
             new_id=lambda: f"{self.random.getrandbits(64):016x}",
         )
-        return schedules, ScheduleLoop(schedules.dispatcher, self.clock, shared=shared)
+        return schedules, AgendaLoop(schedules.dispatcher, self.clock, "schedules", shared=shared)
 
     # What goes wrong ------------------------------------------------------------------------------
 

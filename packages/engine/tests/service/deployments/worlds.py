@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from headway.ports import Store
 from headway.service.deployments.deployments import Deployments
-from headway.service.loops.deployments import DeploymentLoop
+from headway.service.loops.agenda import AgendaLoop
 from headway.stores.memory import MemoryStore
 from headway.testing import VirtualClock
 
@@ -59,7 +59,7 @@ class World:
             owner=owner,
             shared=shared,
         )
-        self.loop = DeploymentLoop(self.deployments.rollouts, self.clock, shared=shared)
+        self.loop = AgendaLoop(self.deployments.rollouts, self.clock, "deployments", shared=shared)
 
     def do(self, asked: Coroutine[Any, Any, T]) -> T:
         return asyncio.run(asked)

@@ -93,7 +93,7 @@ def test_a_due_run_becomes_a_job_that_knows_why_it_runs(world: World) -> None:
 def test_the_loop_sleeps_until_the_next_moment_and_is_woken_by_a_change(world: World) -> None:
     asleep = world.do(world.engine.loop.run_once())
     world.create({"delay_ms": 1_500})
-    assert world.engine.schedules.dispatcher.poked.is_set()
+    assert world.engine.schedules.dispatcher.agenda.poked.is_set()
 
     assert asleep == 20_000
     assert world.do(world.engine.loop.run_once()) == 1_500

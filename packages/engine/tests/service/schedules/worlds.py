@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from headway.ports import Store
-from headway.service.loops.schedules import ScheduleLoop
+from headway.service.loops.agenda import AgendaLoop
 from headway.service.schedules.schedules import Schedules
 from headway.stores.memory import MemoryStore
 from headway.testing import VirtualClock
@@ -92,7 +92,7 @@ class Engine:
         self.schedules = Schedules(
             world.store, world.clock, world.jobs, world.bundles, tenant="acme", owner=owner, shared=shared
         )
-        self.loop = ScheduleLoop(self.schedules.dispatcher, world.clock, shared=shared)
+        self.loop = AgendaLoop(self.schedules.dispatcher, world.clock, "schedules", shared=shared)
 
     async def settle(self) -> None:
         """What the loop does until it would wait."""

@@ -184,8 +184,9 @@ class Deployments:
         before = await self._stored.get(key)
         if exists:
             before = known(key, before)
-        if before is None and self.rollouts.count() >= DEPLOYMENTS_MAX:
-            text = f"there are {self.rollouts.count()} deployments; no more than {DEPLOYMENTS_MAX} are kept"
+        count = self.rollouts.agenda.count()
+        if before is None and count >= DEPLOYMENTS_MAX:
+            text = f"there are {count} deployments; no more than {DEPLOYMENTS_MAX} are kept"
             raise Throttled(text, code="too_many_deployments")
         draft = Version(
             "",
@@ -224,7 +225,7 @@ class Deployments:
             left_s = ends_s - time.monotonic()
             if left_s <= 0:
                 break
-            changed = self.rollouts.changed
+            changed = self.rollouts.agenda.changed
             try:
                 found = known(found.key, await self._stored.get(found.key))
             except Unavailable as error:  # What was asked for is written, and goes on.

@@ -6,15 +6,14 @@ which changes nothing.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
 from typing import Protocol
-from weakref import WeakValueDictionary
 
 from headway_wire.errors import HeadwayError, NotFound
 
 from headway.ports import Clock
+from headway.service.agenda import Agenda
 from headway.service.deployments import steps
 from headway.service.deployments.policy import AGENT_STATES
 from headway.service.deployments.record import PAUSED, Deployment, Rollout
@@ -61,52 +60,36 @@ class Rollouts:
         self._stored, self._clock = stored, clock
         self._jobs, self._bundles, self._services = jobs, bundles, services
         self._owner, self._shared = owner, shared
-        self._agenda: dict[str, int] = {}
-        self._planned: set[str] = set()
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self.poked = asyncio.Event()
-        self.changed = asyncio.Event()  # Set, and replaced, whenever a deployment was written.
+        self.agenda = Agenda(stored, lambda one: (one.key, self._attention_ms(one)))
 
     # By the clock ---------------------------------------------------------------------------------
 
     async def load(self) -> None:
         """Look at all deployments: at the start, and again where other engines change them, too."""
-        self._planned.clear()
-        agenda = {one.key: self._attention_ms(one) for one in await self._stored.all()}
-        # What was planned while they were read is newer than what was read.
-        self._agenda = agenda | {key: self._agenda[key] for key in self._planned if key in self._agenda}
-
-    def next_ms(self) -> int:
-        """When something has to be done next, or 0."""
-        return min((at_ms for at_ms in self._agenda.values() if at_ms), default=0)
-
-    def count(self) -> int:
-        """How many deployments there are."""
-        return len(self._agenda)
+        await self.agenda.load()
 
     async def attend(self) -> int:
         """Do everything that is due; returns how many deployments were looked at."""
-        now_ms = self._clock.now_ms()
-        waiting = [key for key, at_ms in self._agenda.items() if 0 < at_ms <= now_ms]
+        waiting = self.agenda.due(self._clock.now_ms())
         for key in waiting:
             await self._attend(key)
         return len(waiting)
 
     async def _attend(self, key: str) -> None:
         try:
-            async with self._lock(key):
+            async with self.agenda.lock(key):
                 found = await self._stored.get(key)
                 if found is not None and self._may(found):
                     found = await self._look_after(found)
         except HeadwayError as error:
             log.warning("deployment %s: %s", key, error.message)
-            self._agenda[key] = self._clock.now_ms() + RETRY_MS
+            self.agenda.put(key, self._clock.now_ms() + RETRY_MS)
             return
         if found is None:
-            self._agenda.pop(key, None)
+            self.agenda.remove(key)
             return
         now_ms, at_ms = self._clock.now_ms(), self._attention_ms(found)
-        self._agenda[key] = max(at_ms, self._later_ms(found, now_ms)) if at_ms else 0
+        self.agenda.put(key, max(at_ms, self._later_ms(found, now_ms)) if at_ms else 0)
 
     async def _look_after(self, found: Deployment) -> Deployment:
         now_ms = self._clock.now_ms()
@@ -166,16 +149,13 @@ class Rollouts:
 
         Raises NotFound for an unknown one, what `step` raises, and why its job was refused.
         """
-        async with self._lock(key):
+        async with self.agenda.lock(key):
             return await self._follow(await self.write(key, step))
 
     async def create(self, key: str, decide: Callable[[Deployment | None], Deployment]) -> Deployment:
         """As `change`; `decide` is given None when there is none yet."""
-        async with self._lock(key):
-            after = await self._stored.change(key, decide)
-            assert after is not None
-            self._plan(after, written=True)
-            return await self._follow(after)
+        async with self.agenda.lock(key):
+            return await self._follow(await self.agenda.change(key, decide))
 
     async def _follow(self, found: Deployment) -> Deployment:
         """Do what follows from what was asked for and is written.
@@ -188,20 +168,12 @@ class Rollouts:
             if not error.retryable:
                 raise
             log.warning("deployment %s goes on soon: %s", found.key, error.message)
-            self._plan(found, written=True)
+            self.agenda.plan(found)
             return found
 
     async def write(self, key: str, step: Step) -> Deployment:
         """Write what `step` makes of the deployment.  Raises NotFound for an unknown one."""
-        seen: list[Deployment] = []
-
-        def decide(found: Deployment | None) -> Deployment:
-            seen.append(known(key, found))
-            return step(seen[-1])
-
-        after = known(key, await self._stored.change(key, decide))
-        self._plan(after, written=after is not seen[-1])
-        return after
+        return await self.agenda.change(key, lambda found: step(known(key, found)))
 
     # Acting ---------------------------------------------------------------------------------------
 
@@ -260,20 +232,6 @@ class Rollouts:
             await self._jobs.cancel(job_id, "replaced by another version of its deployment")
         except NotFound:
             log.info("job %s, which was to be stopped, had ended", job_id)
-
-    # ----------------------------------------------------------------------------------------------
-
-    def _plan(self, found: Deployment, *, written: bool) -> None:
-        self._agenda[found.key] = self._attention_ms(found)
-        self._planned.add(found.key)
-        if written:
-            self.poked.set()
-            before, self.changed = self.changed, asyncio.Event()
-            before.set()
-
-    def _lock(self, key: str) -> asyncio.Lock:
-        """Of this engine's tasks, one at a time acts for a deployment."""
-        return self._locks.setdefault(key, asyncio.Lock())
 
 
 def known(key: str, found: Deployment | None) -> Deployment:

@@ -10,11 +10,11 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
-from weakref import WeakValueDictionary
 
 from headway_wire.errors import Broken, HeadwayError, Invalid, NotFound
 
 from headway.ports import Clock
+from headway.service.agenda import Agenda
 from headway.service.documents import Documents
 from headway.service.launching import (
     ACTIVE_JOBS,
@@ -62,31 +62,16 @@ class Dispatcher:
         self._definitions = definitions
         self._clock, self._jobs, self._bundles = clock, jobs, bundles
         self._owner, self._shared = owner, shared
-        self._agenda: dict[str, int] = {}
-        self._planned: set[str] = set()
-        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.agenda = Agenda(stored, lambda one: (one.schedule_id, d.attention_ms(one, owner=owner)))
         self._delivering: set[str] = set()
         self._interrupted = True  # By whatever ended this engine's last life.
-        self.poked = asyncio.Event()
 
     # By the clock ---------------------------------------------------------------------------------
 
     async def load(self) -> None:
         """Look at all schedules: at the start, and again where other engines change them, too."""
-        self._planned.clear()
-        stored = await self._stored.all()
-        agenda = {one.schedule_id: d.attention_ms(one, owner=self._owner) for one in stored}
-        # What was planned while they were read is newer than what was read.
-        self._agenda = agenda | {name: self._agenda[name] for name in self._planned if name in self._agenda}
+        await self.agenda.load()
         self._interrupted = self._interrupted or self._shared
-
-    def next_ms(self) -> int:
-        """When something has to be done next, or 0."""
-        return min((at_ms for at_ms in self._agenda.values() if at_ms), default=0)
-
-    def count(self) -> int:
-        """How many schedules there are."""
-        return len(self._agenda)
 
     async def attend(self) -> int:
         """Do everything that is due; returns how many schedules were looked at.
@@ -95,31 +80,30 @@ class Dispatcher:
         """
         if self._interrupted:
             await self._deliver_interrupted()
-        now_ms = self._clock.now_ms()
-        waiting = sorted((at_ms, name) for name, at_ms in self._agenda.items() if 0 < at_ms <= now_ms)
+        waiting = self.agenda.due(self._clock.now_ms())
         for start in range(0, len(waiting), AT_ONCE_MAX):
             part = waiting[start : start + AT_ONCE_MAX]
-            await asyncio.gather(*(self._attend(name) for _, name in part))
+            await asyncio.gather(*(self._attend(name) for name in part))
         return len(waiting)
 
     async def _attend(self, schedule_id: str) -> None:
         retry_ms = self._clock.now_ms() + RETRY_MS
         try:
-            async with self._lock(schedule_id):
+            async with self.agenda.lock(schedule_id):
                 await self._look_after(schedule_id)
         except HeadwayError as error:
             log.warning("schedule %s: %s", schedule_id, error.message)
-            self._agenda[schedule_id] = retry_ms
+            self.agenda.put(schedule_id, retry_ms)
         else:
-            if 0 < self._agenda.get(schedule_id, 0) <= self._clock.now_ms():
-                self._agenda[schedule_id] = retry_ms  # Nothing could be done about it now.
+            if self.agenda.is_due(schedule_id, self._clock.now_ms()):
+                self.agenda.put(schedule_id, retry_ms)  # Nothing could be done about it now.
 
     async def _look_after(self, schedule_id: str) -> None:
         found = await self._stored.get(schedule_id)
         if found is None:
-            self._agenda.pop(schedule_id, None)
+            self.agenda.remove(schedule_id)
         elif found.status != DELETED and self._lacks(found):
-            self._agenda[schedule_id] = self._clock.now_ms() + RETRY_MS_MAX
+            self.agenda.put(schedule_id, self._clock.now_ms() + RETRY_MS_MAX)
         else:
             await self._act(await self._decide(schedule_id, lambda schedule: schedule, deleted=True))
 
@@ -131,21 +115,14 @@ class Dispatcher:
         What cannot be done now is done soon, and is no error: whoever heard of one would ask a second time.
         Raises Invalid for an unknown schedule, and what `step` raises.
         """
-        async with self._lock(schedule_id):
+        async with self.agenda.lock(schedule_id):
             decided = await self._decide(schedule_id, step)
             try:
                 return await self._act(decided)
             except HeadwayError as error:
                 log.warning("schedule %s goes on soon: %s", schedule_id, error.message)
-                self.plan(decided)
+                self.agenda.plan(decided)
                 return decided
-
-    def plan(self, schedule: Schedule, *, written: bool = True) -> None:
-        """Look at the schedule when it says so.  written: who sleeps has to hear of it."""
-        self._agenda[schedule.schedule_id] = d.attention_ms(schedule, owner=self._owner)
-        self._planned.add(schedule.schedule_id)
-        if written:
-            self.poked.set()
 
     async def announce(self, event: TriggerEvent, concerned: tuple[str, ...]) -> list[tuple[str, Dispatch]]:
         """Keep an event and tell these schedules of it; what each of them did.
@@ -164,7 +141,7 @@ class Dispatcher:
                 kept = False
             if not kept:
                 self._interrupted = True
-                self.poked.set()
+                self.agenda.poked.set()
         finally:
             self._delivering.discard(event.event_id)
         return told
@@ -230,15 +207,9 @@ class Dispatcher:
 
     async def _change(self, schedule_id: str, step: Step, *, deleted: bool = True) -> Schedule:
         """Write what `step` makes of the schedule, and plan when to look at it again."""
-        seen: list[Schedule] = []
-
-        def decide(found: Schedule | None) -> Schedule:
-            seen.append(known(schedule_id, found, deleted=deleted))
-            return step(seen[-1])
-
-        after = known(schedule_id, await self._stored.change(schedule_id, decide), deleted=True)
-        self.plan(after, written=after is not seen[-1])
-        return after
+        return await self.agenda.change(
+            schedule_id, lambda found: step(known(schedule_id, found, deleted=deleted))
+        )
 
     # Acting ---------------------------------------------------------------------------------------
 
@@ -259,7 +230,7 @@ class Dispatcher:
             schedule = await self._change(name, await self._close(dispatch))
         if schedule.status == DELETED and not schedule.children:
             await self._stored.delete(name)
-            self._agenda.pop(name, None)
+            self.agenda.remove(name)
         return schedule
 
     async def _submit(self, schedule: Schedule, intent: Intent) -> Step:
@@ -318,10 +289,6 @@ class Dispatcher:
     def _lacks(self, schedule: Schedule) -> bool:
         """Whether another engine has to look after it, since this one does not have its bundle."""
         return self._shared and not self._bundles.has(schedule.bundle)
-
-    def _lock(self, schedule_id: str) -> asyncio.Lock:
-        """Of this engine's tasks, one at a time acts for a schedule."""
-        return self._locks.setdefault(schedule_id, asyncio.Lock())
 
 
 def known(schedule_id: str, found: Schedule | None, *, deleted: bool = False) -> Schedule:

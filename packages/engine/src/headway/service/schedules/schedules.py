@@ -127,8 +127,8 @@ class Schedules:
         """What a new schedule is to be.  Raises Invalid, and Throttled when there are too many."""
         wanted = spec.read(spec.chosen(schedule, manifest))
         _check_size("source", source)
-        if self.dispatcher.count() >= SCHEDULES_MAX:
-            text = f"there are {self.dispatcher.count()} schedules; at most {SCHEDULES_MAX} are kept"
+        if self.dispatcher.agenda.count() >= SCHEDULES_MAX:
+            text = f"there are {self.dispatcher.agenda.count()} schedules; at most {SCHEDULES_MAX} are kept"
             raise Throttled(f"{text}, delete some", code="too_many_schedules")
         return wanted
 
@@ -149,7 +149,7 @@ class Schedules:
         )
         created = replace(created, definition=definition)
         await self._stored.create(schedule_id, created)
-        self.dispatcher.plan(created)
+        self.dispatcher.agenda.plan(created)
         log.info("schedule %s: %s, next at %s", schedule_id, wanted.kind, iso(created.next_ms) or "-")
         return view_of(created, manifest=manifest)
 
