@@ -18,10 +18,13 @@ ACTIVE_JOBS = frozenset({"pending", "validated", "scheduled", "running", "paused
 CLAIM_MS = 30_000
 """How long an engine has what it took on for itself; then another engine may take it over."""
 
+NOT_JOB = "run-"
+"""How the ids of runs begin that were not submitted as jobs."""
+
 RETRY_MS = 1_000
 RETRY_MS_MAX = 30_000
 
-_ID_CHARS_MAX = 80
+_STEM_CHARS_MAX = 80
 _DIGEST_CHARS = 12
 
 
@@ -92,11 +95,16 @@ class Definitions(Protocol):
 def job_id_for(graph_id: str, *, at_ms: int, why: str) -> str:
     """The id of the job that is owed for `why`, always the same for the same reason.
 
-    Shape: ``<graph id>-<milliseconds>-<12 hex>``; ``run-`` begins the ids of runs that are no jobs.
+    Shape: ``<graph id>-<milliseconds>-<12 hex>``.
     Source: runtime API, section 1.
     """
-    graph = re.sub(r"[^A-Za-z0-9_.-]+", "-", graph_id)[:_ID_CHARS_MAX].strip("-.") or "job"
-    return f"{'job-' if graph.startswith('run-') else ''}{graph}-{at_ms}-{digest_of(why)}"
+    return f"{job_stem(graph_id)}-{at_ms}-{digest_of(why)}"
+
+
+def job_stem(graph_id: str) -> str:
+    """How the ids of the jobs of a graph begin.  Source: runtime API, section 1."""
+    stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", graph_id)[:_STEM_CHARS_MAX].strip("-.") or "job"
+    return f"job-{stem}" if stem.startswith(NOT_JOB) else stem
 
 
 def digest_of(text: str) -> str:

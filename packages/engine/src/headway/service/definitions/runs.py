@@ -31,7 +31,16 @@ from headway.service.definitions.intake import (
     unconfirmed,
 )
 from headway.service.definitions.preparing import Execution, prepare
-from headway.service.definitions.record import DELETED, PENDING, Definition, Run, facts_of, find, run_view
+from headway.service.definitions.record import (
+    DELETED,
+    PENDING,
+    RUN_FACTS,
+    Definition,
+    Run,
+    facts_of,
+    find,
+    run_view,
+)
 from headway.service.definitions.shelf import Data, Jobs, Shelf
 from headway.service.launching import ACTIVE_JOBS, Bundles, digest_of, job_id_for
 
@@ -238,7 +247,7 @@ class Runs:
             raise _unknown(run_id) from None
         if "job_id" not in said:
             raise _unknown(run_id)
-        return {key: said.get(key) for key in ("job_id", "run_id", "job_data_access", "data_generation")}
+        return {key: said.get(key) for key in RUN_FACTS}
 
 
 def manifest_of(text: str) -> Manifest:

@@ -81,7 +81,7 @@ def deployed(
         versions=_kept((*deployment.versions, version), deployment),
     )
     rollout = Rollout(version.version, job_id, goal, now_ms, replaces=replaces)
-    return _started(deployment, rollout, jobs=jobs, owner=owner, event="deployment_started")
+    return _started(deployment, rollout, jobs=jobs, owner=owner)
 
 
 def promoted(deployment: Deployment, *, now_ms: int) -> Deployment:
@@ -132,7 +132,7 @@ def rolled_back(
     rollout = Rollout(
         target.version, job_id, AT_ONCE, now_ms, replaces=replaces if deployment.mode == SERVICE else ()
     )
-    deployment = _started(deployment, rollout, jobs=jobs, owner=owner, event="deployment_started")
+    deployment = _started(deployment, rollout, jobs=jobs, owner=owner)
     return _succeeded(deployment, now_ms=now_ms) if target_runs else deployment
 
 
@@ -271,15 +271,11 @@ def observed(deployment: Deployment, *, job_status: str, healthy: bool, now_ms: 
 
 def _arrived(deployment: Deployment, *, now_ms: int) -> Deployment:
     """The deployment after its version was healthy for long enough."""
-    assert deployment.rollout is not None
-    version = deployment.rollout.version
-    deployment = _told(deployment, "deployment_healthy", now_ms, version=version)
+    rollout = deployment.rollout
+    assert rollout is not None
+    deployment = _told(deployment, "deployment_healthy", now_ms, version=rollout.version)
     deployment = replace(deployment, health=Health(HEALTHY, "", now_ms))
-    if (
-        deployment.rollout is not None
-        and deployment.rollout.goal == AWAIT
-        and not deployment.policy.auto_promote
-    ):
+    if rollout.goal == AWAIT and not deployment.policy.auto_promote:
         return replace(deployment, rollout=None)
     return _succeeded(deployment, now_ms=now_ms)
 
@@ -345,11 +341,10 @@ def _job_id(deployment: Deployment, version: Version, *, jobs: int, now_ms: int)
     return job_id_for(version.graph_id, at_ms=now_ms, why=f"{deployment.deployment_id}/{jobs}")
 
 
-def _started(deployment: Deployment, rollout: Rollout, *, jobs: int, owner: str, event: str) -> Deployment:
+def _started(deployment: Deployment, rollout: Rollout, *, jobs: int, owner: str) -> Deployment:
     now_ms = rollout.started_ms
-    deployment = _told(
-        deployment, event, now_ms, version=rollout.version, strategy=deployment.policy.strategy
-    )
+    facts = {"version": rollout.version, "strategy": deployment.policy.strategy}
+    deployment = _told(deployment, "deployment_started", now_ms, **facts)
     deployment = replace(
         deployment,
         status=RUNNING,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -37,7 +36,7 @@ from headway.service.jobs.records import (
     updated_ms,
 )
 from headway.service.jobs.story import TERMINAL, Story
-from headway.service.launching import RETRY_MS, RETRY_MS_MAX, Bundles
+from headway.service.launching import NOT_JOB, RETRY_MS, RETRY_MS_MAX, Bundles, job_stem
 from headway.service.ledger import decode_events, fold
 from headway.service.watch import IDLE_MS, Watch, changed_within
 
@@ -51,8 +50,6 @@ LAST_EVENTS_MAX = 100_000
 SUMMARIES_KEPT_MAX = 2_000
 JOBS_SCANNED_MAX = 10_000
 ENDED = ("succeeded", "failed", "cancelled", "timed_out")
-
-_NOT_JOB = "run-"  # Runs that were not submitted as jobs are called so.
 
 Told = list[Record]
 
@@ -236,10 +233,7 @@ class Jobs:
                 self._named[graph_id] = digest
 
     def _new_id(self, graph_id: str) -> str:
-        slug = re.sub(r"[^A-Za-z0-9_.-]+", "-", graph_id)[:80].strip("-.") or "job"
-        if slug.startswith(_NOT_JOB):
-            slug = f"job-{slug}"
-        return f"{slug}-{self._engine.clock.now_ms()}-{os.urandom(6).hex()}"
+        return f"{job_stem(graph_id)}-{self._engine.clock.now_ms()}-{os.urandom(6).hex()}"
 
     # Seeing ---------------------------------------------------------------------------------------
 
@@ -333,7 +327,7 @@ class Jobs:
 
     async def _is_job(self, head: RunHead) -> bool:
         """Whether it is a job; whoever starts a run of a definition may call it as other runs are called."""
-        if not head.run.startswith(_NOT_JOB):
+        if not head.run.startswith(NOT_JOB):
             return True
         return head.requester == REQUESTER and (await self._engine.plan(head.plan)).job is not None
 

@@ -227,9 +227,6 @@ def without(schedule: Schedule, ended: Collection[str]) -> Schedule:
 def closing(schedule: Schedule, *, now_ms: int) -> Schedule:
     """The schedule with the intent to cancel every job that runs though its window is over."""
     over = [
-        dispatch for dispatch in schedule.dispatches if not dispatch.closing and closes(schedule, dispatch)
-    ]
-    over = [
         dispatch
         for dispatch in schedule.dispatches
         if not dispatch.closing and closes(schedule, dispatch) and dispatch.window_end_ms <= now_ms
