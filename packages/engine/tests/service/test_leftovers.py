@@ -45,9 +45,9 @@ def with_leftovers(folder: Path, scenario: Scenario) -> None:
     with_jobs(folder, whole)
 
 
-async def ended(jobs: Jobs, number: int, **more: str) -> tuple[str, str]:
+async def ended(jobs: Jobs, number: int, *, job_id: str = "") -> tuple[str, str]:
     """A job that has ended; its id and the digest of its bundle."""
-    job_id = await jobs.submit(manifest(number, **more), {})  # type: ignore[arg-type]
+    job_id = await jobs.submit(manifest(number), {}, job_id=job_id)
     async for _ in jobs.events(job_id, follow=True):
         pass
     found = await jobs.get(job_id)
@@ -71,6 +71,18 @@ def test_a_bundle_stays_as_long_as_its_job_is_shown(tmp_path: Path) -> None:
 
         assert await leftovers.remove(quiet_s=0) == [first], "runbooks may still run the newest"
         assert [path.name for path in tmp_path.iterdir()] == [newest]
+
+    with_leftovers(tmp_path, scenario)
+
+
+def test_a_job_that_is_called_as_runs_are_keeps_its_bundle(tmp_path: Path) -> None:
+    async def scenario(jobs: Jobs, store: CountingStore, leftovers: Leftovers) -> None:
+        job_id, _ = await ended(jobs, 1, job_id="run-of-a-definition")
+        await ended(jobs, 2)
+        age(tmp_path)
+
+        assert await leftovers.remove(quiet_s=0) == []
+        assert (await jobs.manifest(job_id))[0] == manifest(1)
 
     with_leftovers(tmp_path, scenario)
 

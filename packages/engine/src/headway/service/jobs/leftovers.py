@@ -26,8 +26,6 @@ QUIET_S = 60.0
 
 RECORDS = "/mirrorneuron/"
 CLEARED = "/cleared/"
-CHILDREN = "run-"
-"""Beginning of the ids of runs that runbooks have begun: once over, nobody asks for their bundles."""
 
 PAGE = 500
 _DIGESTS = re.compile(rb"[0-9a-f]{64}")
@@ -98,7 +96,8 @@ class Leftovers:
             for head in page:
                 digest = plans.get(head.plan, "")
                 over = head.status not in OPEN_STATUSES
-                if digest in wanted and not (over and (head.run.startswith(CHILDREN) or head.run in cleared)):
+                # What a runbook has begun has a parent: once it is over, nobody asks for its bundle.
+                if digest in wanted and not (over and (head.parent or head.run in cleared)):
                     found.add(digest)
                     if over:
                         self._held_by[digest] = head.run
