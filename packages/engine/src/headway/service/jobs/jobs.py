@@ -26,6 +26,7 @@ from headway.ports import OPEN_STATUSES, Records, RunHead
 from headway.service.engine import Engine
 from headway.service.jobs.fitting import fitted
 from headway.service.jobs.known import KnownBundles
+from headway.service.jobs.names import BundleNames
 from headway.service.jobs.pressure import pressure_on
 from headway.service.jobs.records import (
     Record,
@@ -35,23 +36,22 @@ from headway.service.jobs.records import (
     summary,
     updated_ms,
 )
-from headway.service.jobs.story import TERMINAL, Story
+from headway.service.jobs.stories import LINES_PER_READ, Stories
+from headway.service.jobs.story import TERMINAL
 from headway.service.launching import NOT_JOB, RETRY_MS, RETRY_MS_MAX, Bundles, job_stem
-from headway.service.ledger import decode_events, fold
+from headway.service.ledger import decode_events
 from headway.service.watch import IDLE_MS, Watch, changed_within
 
 log = logging.getLogger("headway.jobs")
 
 LIST_DEFAULT = 100
 RECENT_EVENTS = 50
-STORY_EVENTS_MAX = 5_000
-LINES_PER_READ = 500
 LAST_EVENTS_MAX = 100_000
 SUMMARIES_KEPT_MAX = 2_000
 JOBS_SCANNED_MAX = 10_000
 ENDED = ("succeeded", "failed", "cancelled", "timed_out")
 
-Told = list[Record]
+Rows = list[Record]  # `Jobs.list` hides the word inside the class.
 
 Hook = Callable[[str, Manifest], Awaitable[None]]
 
@@ -105,9 +105,8 @@ class Jobs:
         self._tenant = tenant
         self._node = node
         self._known = KnownBundles(capacity, pressure)
-        self._named: dict[str, str] = {}
-        self._naming = asyncio.Lock()
-        self._shared = shared
+        self._names = BundleNames(records, engine.clock, tenant=tenant, shared=shared)
+        self._stories = Stories(engine, node=node)
         self._manifests: dict[str, Manifest] = {}
         self.on_start: list[Hook] = []
         self.on_end: list[Hook] = []
@@ -137,9 +136,7 @@ class Jobs:
         job_id = job_id or self._new_id(manifest.graph_id)
         await self.start(digest, manifest, job_id=job_id, metadata=metadata)
         try:
-            await self._name(
-                manifest.graph_id, digest
-            )  # What was refused is nothing that runbooks should run.
+            await self._names.give(manifest.graph_id, digest)  # Now that it is not refused.
         except HeadwayError as error:  # The job is accepted: whoever hears of an error submits it again.
             log.warning("runbooks do not find the newest '%s' yet: %s", manifest.graph_id, error.message)
         return job_id
@@ -202,11 +199,7 @@ class Jobs:
         inputs: the first message of each entrypoint, or, of a dataflow, its inputs.
         Raises NotFound when no bundle of that name was submitted yet.
         """
-        record = await self._records.get(self._name_key(name))
-        if record is None:
-            hint = "submit it once, then runbooks can run it"
-            raise NotFound(f"there is no bundle '{name}': {hint}", code="unknown_bundle")
-        digest = record.value.decode()
+        digest = await self._names.newest(name)
         text, _ = await self._bundles.load(digest)
         manifest = self._known.manifest(text)
         plan = self._known.plan(digest, manifest, {})
@@ -214,23 +207,6 @@ class Jobs:
             return plan, {"inputs": inputs}
         seeds = {agent: [inputs] if inputs else list(bodies) for agent, bodies in manifest.seeds.items()}
         return plan, {"initial_inputs": seeds}
-
-    def _name_key(self, name: str) -> str:
-        return f"/mirrorneuron/{self._tenant}/bundles/{name}"
-
-    async def _name(self, graph_id: str, digest: str) -> None:
-        """Remember the newest bundle of each graph, so that runbooks can name it."""
-        async with self._naming:
-            if self._named.get(graph_id) == digest:
-                return
-            key = self._name_key(graph_id)
-            record = await self._records.get(key)
-            if record is None or record.value != digest.encode():
-                await self._records.put(key, digest.encode(), now_ms=self._engine.clock.now_ms())
-            if not self._shared:  # Nobody else gives names, so this one stays until the next.
-                if len(self._named) >= LIST_DEFAULT:
-                    self._named.pop(next(iter(self._named)))
-                self._named[graph_id] = digest
 
     def _new_id(self, graph_id: str) -> str:
         return f"{job_stem(graph_id)}-{self._engine.clock.now_ms()}-{os.urandom(6).hex()}"
@@ -253,7 +229,7 @@ class Jobs:
         digest, manifest = await self._manifest(run.plan)
         head = await self._engine.store.head(job_id)
         changed_ms = updated_ms(head, run)
-        told = await self._recent(run, manifest)
+        told = await self._stories.latest(run, manifest)
         recent = told[-RECENT_EVENTS:][::-1]
         now_ms = changed_ms if run.phase == "finished" else self._engine.clock.now_ms()
         answer: Record = {
@@ -269,7 +245,7 @@ class Jobs:
         }
         return fitted(answer)
 
-    async def list(self, *, limit: int = LIST_DEFAULT, include_terminal: bool = True) -> Told:
+    async def list(self, *, limit: int = LIST_DEFAULT, include_terminal: bool = True) -> Rows:
         """Summaries, newest change first."""
         limit = limit if limit > 0 else LIST_DEFAULT
         statuses = () if include_terminal else OPEN_STATUSES
@@ -474,7 +450,7 @@ class Jobs:
             return
         _, manifest = await self._manifest(run.plan)
         with self._watch.on(job_id) as changed:
-            reader = _Reader(self._engine, await self._story(run, manifest), job_id)
+            reader = await self._stories.reader(run, manifest)
             over = False
             if limit > 0:
                 last: deque[Record] = deque(maxlen=min(limit, LAST_EVENTS_MAX))
@@ -490,25 +466,6 @@ class Jobs:
                 if over or not follow or self._watch.closed:
                     return
                 await changed_within(changed, timeout_ms=IDLE_MS)
-
-    async def _story(self, run: Run, manifest: Manifest) -> Story:
-        """A story from the beginning: with the plan as it was stored, before the run changed it."""
-        plan = await self._engine.plan(run.plan_digest) if run.grafted else run.plan
-        return Story(plan, node=self._node, pressure=_pressure(manifest))
-
-    async def _recent(self, run: Run, manifest: Manifest) -> Told:
-        """The job's latest events; all of them unless its history is long."""
-        if run.length <= STORY_EVENTS_MAX:
-            reader = _Reader(self._engine, await self._story(run, manifest), run.id)
-            return [event async for event in reader.more()]
-        plan = await self._engine.plan(run.plan_digest)
-        history = (await self._engine.store.load([run.id]))[0]
-        start = fold(plan, history.snapshot, [])
-        story = Story.since(start, node=self._node, pressure=_pressure(manifest))
-        told = []
-        for _, text in history.entries:
-            told += story.tell(decode_events(text), at_ms=run.submitted_ms)
-        return told
 
     async def ended(self, run: Run) -> None:
         """A run has ended: tell whoever wants to know, when it was a job."""
@@ -530,27 +487,6 @@ class Jobs:
             await _called(hook, run.id, manifest)
 
 
-class _Reader:
-    """Tells the story of a job from the journal as far as it goes, and later what has come since.
-
-    Whoever reads slowly holds one page of it, however long the story is.
-    """
-
-    def __init__(self, engine: Engine, story: Story, job_id: str) -> None:
-        self._engine, self._story, self._job_id, self._seq = engine, story, job_id, -1
-
-    async def more(self) -> AsyncGenerator[Record, None]:
-        """What was not told yet."""
-        while True:
-            lines = await self._engine.store.lines(self._job_id, after_seq=self._seq, limit=LINES_PER_READ)
-            for line in lines:
-                self._seq = line.seq
-                for event in self._story.tell(decode_events(line.events), at_ms=line.at_ms):
-                    yield event
-            if len(lines) < LINES_PER_READ:
-                return
-
-
 REQUESTER = "mirrorneuron"
 """Who asks for what jobs do: the contract knows no users."""
 
@@ -560,17 +496,6 @@ async def _called(hook: Hook, job_id: str, manifest: Manifest) -> None:
         await hook(job_id, manifest)
     except HeadwayError as error:
         log.warning("job %s: %s", job_id, error)
-
-
-def _pressure(manifest: Manifest) -> dict[str, tuple[int, int, int]]:
-    return {
-        node.id: (
-            node.backpressure.high_watermark,
-            node.backpressure.low_watermark,
-            node.backpressure.max_queue_depth,
-        )
-        for node in manifest.nodes
-    }
 
 
 def _sandbox(event: Record) -> Record:
