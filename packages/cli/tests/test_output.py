@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 from headway_cli.output import (
+    LINE_MAX,
     ago,
     card,
     clean,
@@ -82,6 +83,13 @@ def test_an_outline_keeps_small_things_on_a_line_and_a_document_does_not() -> No
 
     assert outline(value) == ["ports: [1, 2]", "disk:", "  mount: /", '  "\\e":', "  - {a: 1}"]
     assert document({"ports": [1, 2]}, "yaml").splitlines() == ["ports:", "- 1", "- 2"]
+
+
+def test_an_outline_stays_within_its_lines_where_it_can() -> None:
+    wide = {f"name {number}": "x" * 23 for number in range(6)}
+
+    assert max(map(len, outline({"wide": [wide], "text": "y" * 60}))) <= LINE_MAX
+    assert outline("z" * 200) == ["z" * 200]
 
 
 def test_values_on_one_line_tell_texts_from_nothing() -> None:

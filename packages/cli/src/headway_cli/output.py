@@ -34,8 +34,6 @@ COLOURS = {word: colour for colour, words in _BY_COLOUR.items() for word in word
 GAP = "  "
 LINE_MAX = 110
 ROOM_MIN = 6
-OVERRUN = 20
-"""So far may YAML go beyond its width: it ends a line after the value that fills it, not before."""
 
 
 def document(value: Any, format: str) -> str:
@@ -47,15 +45,21 @@ def document(value: Any, format: str) -> str:
 
 def outline(value: Any) -> list[str]:
     """A value as indented lines, for reading: what is small stays on one line."""
-    return clean(_yaml(value, flow=None)).splitlines()
+    room = min(screen_width(), LINE_MAX)
+    lines: list[str] = []
+    # YAML ends a line behind the value that fills it, not before; so what goes too far is given less.
+    for less in (0, 20, 40):
+        lines = clean(_yaml(value, flow=None, room=max(room - less, ROOM_MIN))).splitlines()
+        if all(len(line) <= room for line in lines):
+            break
+    return lines
 
 
-def _yaml(value: Any, *, flow: bool | None) -> str:
+def _yaml(value: Any, *, flow: bool | None, room: int = LINE_MAX) -> str:
     # Half of the time that a short command takes, so only for those who want it.
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    room = min(screen_width(), LINE_MAX) - (OVERRUN if flow is None else 0)
     text = yaml.dump(
         value, Dumper=dumper, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=room
     )

@@ -63,7 +63,8 @@ def _progress(scene: Scene, agents: Iterable[Record], *, by_step: bool) -> str:
     handled = sum(int(agent.get("processed_messages") or 0) for agent in known)
     waiting = sum(int(agent.get("mailbox_depth") or 0) for agent in known)
     in_all = "1 agent" if len(known) == 1 else f"{len(known)} agents"
-    counted = f"{scene.done}/{len(scene.nodes)} steps" if by_step else f"{in_all}  {handled} messages"
+    sent = "1 message" if handled == 1 else f"{handled} messages"
+    counted = f"{scene.done}/{len(scene.nodes)} steps" if by_step else f"{in_all}  {sent}"
     return f"{counted}  ≡{waiting} waiting" if waiting else counted
 
 
