@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from headway_wire.bundle import bundle_digest, check_payload_path
+from headway_wire.bundle import bundle_digest, check_payloads
 from headway_wire.errors import NotFound, Unavailable
 
 SMALL_BYTES_MAX = 262_144
@@ -52,15 +52,14 @@ class BundleFiles:
     async def keep(self, manifest_json: str, payloads: Mapping[str, bytes]) -> str:
         """Keep a bundle, durably, and say its digest.
 
-        Raises Invalid for a payload path that is not taken, Unavailable when the disk refuses.
+        Raises Invalid for payload paths that are not taken, Unavailable when the disk refuses.
         """
-        for name in payloads:
-            check_payload_path(name)
         self._used_s = time.monotonic()
         if len(manifest_json) + sum(map(len, payloads.values())) <= SMALL_BYTES_MAX:
             digest = bundle_digest(manifest_json, payloads)
             if self._used_s - self._kept.get(digest, -USED_S) < USED_S:
                 return digest
+        check_payloads(payloads)
         digest = await asyncio.to_thread(self._keep, manifest_json, dict(payloads))
         self._kept.pop(digest, None)
         if len(self._kept) >= KEPT_MAX:

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from secrets import token_hex
 from typing import Any
 
-from headway_wire.bundle import check_payloads
 from headway_wire.errors import Conflict, Invalid, NotFound, Throttled, Unavailable
 from msgspec.structs import replace
 
@@ -75,7 +74,6 @@ class Definitions:
         check_object("resolved_configuration", resolved_configuration)
         check_object("storage", storage)
         manifest = manifest_of(manifest_json)
-        check_payloads(payloads)
         if self._count >= DEFINITIONS_MAX:
             text = f"there are {self._count} job definitions; at most {DEFINITIONS_MAX} are kept"
             raise Throttled(f"{text}, delete some", code="too_many_definitions")
@@ -124,7 +122,6 @@ class Definitions:
             raise Invalid("payloads come with a manifest_json, or not at all", code="bad_definition")
         text = manifest_json or (await self._bundles.load(before.bundle))[0]
         manifest = manifest_of(text)
-        check_payloads(payloads)
         now_ms = self._clock.now_ms()
 
         def step(found: Definition, bundle: str = "") -> Definition:

@@ -14,7 +14,6 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 import msgspec
-from headway_wire.bundle import check_payloads
 from headway_wire.errors import Conflict, HeadwayError, NotFound, Throttled
 from headway_wire.manifest import Backpressure, Manifest
 
@@ -131,7 +130,6 @@ class Jobs:
         if job_id and await self.status(job_id) is not None:
             return job_id
         manifest = self._known.manifest(manifest_json)
-        check_payloads(payloads)
         digest = await self._bundles.keep(manifest_json, payloads)
         job_id = job_id or self._new_id(manifest.graph_id)
         await self.start(digest, manifest, job_id=job_id, metadata=metadata)
