@@ -60,6 +60,32 @@ class Agents:
             try: os.write(number, b"nonsense" * 10)
             except OSError: pass
         time.sleep(600)
+    def wait_for_bytes(self):
+        for number in range(3, 64):
+            try: os.set_blocking(number, True)
+            except OSError: pass
+        return os.getpid()
+    def chatter(self, file):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while True:
+            for number in range(3, 64):
+                try:
+                    os.set_blocking(number, False)
+                    os.write(number, b"\\0\\0\\0\\0\\x0c" * 1000)
+                except BrokenPipeError: open(file, "w").write("cut off")
+                except OSError: pass
+    def announce(self, file):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sent = 0
+        while sent < 200_000_000:
+            for number in range(3, 64):
+                try:
+                    os.set_blocking(number, False)
+                    sent += os.write(number, b"\\x0f\\xff\\xff\\xff\\x0b" if not sent else b"x" * 100_000)
+                except BrokenPipeError:
+                    open(file, "w").write("cut off")
+                    time.sleep(600)
+                except OSError: pass
     def big(self, size): return "x" * size
     def flood(self):
         for _ in range(100): os.write(1, b"x" * 1_000_000)

@@ -7,24 +7,32 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from headway.workers.frames import RECV_BYTES, BadFrame, Frames
+from headway.workers.frames import FRAME_BYTES_MAX, RECV_BYTES, BadFrame, Frames
+
+DRAIN_READS_MAX = 256
+"""More than sockets hold.  Whoever still writes is none that should: the peer is dead."""
 
 
 class Channel:
     """Sends and takes frames.
 
     on_frame: told kind and content of each frame.  on_end: told once when the peer has gone or talks
-    nonsense; never after `close`.
+    nonsense; never after `close`.  bytes_max: of the content of a frame that it may send.
     """
 
     def __init__(
-        self, peer: socket.socket, on_frame: Callable[[int, bytes], None], on_end: Callable[[], None]
+        self,
+        peer: socket.socket,
+        on_frame: Callable[[int, bytes], None],
+        on_end: Callable[[], None],
+        *,
+        bytes_max: int = FRAME_BYTES_MAX,
     ) -> None:
         peer.setblocking(False)
         self._peer = peer
         self._loop = asyncio.get_running_loop()
         self._on_frame, self._on_end = on_frame, on_end
-        self._frames = Frames()
+        self._frames = Frames(bytes_max)
         self._unsent: deque[memoryview] = deque()
         self._open = True
         self._loop.add_reader(peer.fileno(), self._read)
@@ -41,6 +49,10 @@ class Channel:
             self._unsent.append(memoryview(content)[sent:])
             self._loop.add_writer(self._peer.fileno(), self._write)
 
+    def allow(self, bytes_max: int) -> None:
+        """Let the peer send frames with so much in them."""
+        self._frames.bytes_max = bytes_max
+
     def close(self) -> None:
         """Hang up.  A second call does nothing."""
         if not self._open:
@@ -55,8 +67,9 @@ class Channel:
     def drain(self) -> None:
         """Take what has arrived already; the peer's end is not told."""
         self._on_end = _nothing
-        while self._open and self._read():
-            pass
+        for _ in range(DRAIN_READS_MAX):
+            if not self._open or not self._read():
+                return
 
     def _end(self) -> None:
         self.close()

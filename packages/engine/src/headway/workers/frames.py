@@ -60,12 +60,13 @@ def message(kind: int, value: Any) -> bytes:
 
 
 class Frames:
-    """Cuts what arrives into frames."""
+    """Cuts what arrives into frames, of at most so many bytes each."""
 
-    __slots__ = ("_held",)
+    __slots__ = ("_held", "bytes_max")
 
-    def __init__(self) -> None:
+    def __init__(self, bytes_max: int = FRAME_BYTES_MAX) -> None:
         self._held = bytearray()
+        self.bytes_max = bytes_max
 
     def feed(self, arrived: bytes) -> Iterator[tuple[int, bytes]]:
         """The frames that are complete now.  Raises: BadFrame."""
@@ -75,8 +76,8 @@ class Frames:
         try:
             while size - start >= HEAD.size:
                 length, kind = HEAD.unpack_from(held, start)
-                if length > FRAME_BYTES_MAX:
-                    raise BadFrame(f"a frame of {length} bytes; at most {FRAME_BYTES_MAX} are taken")
+                if length > self.bytes_max:
+                    raise BadFrame(f"a frame of {length} bytes; at most {self.bytes_max} are taken")
                 end = start + HEAD.size + length
                 if size < end:
                     break

@@ -5,7 +5,7 @@ and says for itself what `frames` says.  A turn sees what a fresh process would 
 working directory and import path.  What it changes of those is put back; when that cannot be, because it left
 threads, processes or files behind, this process ends after it.
 
-A turn takes a byte from the pipe that came before all else; when there is none, the engine has had the turn
+A turn takes a byte from the socket that came before all else; when there is none, the engine has had the turn
 back.
 
 Arguments: the module to take turns with, and the staging folder.
@@ -114,7 +114,7 @@ class _Bytes(io.RawIOBase):
 class Host:
     """One process: what it was at its start, and the turns it takes."""
 
-    def __init__(self, engine: socket.socket, permits: int, module: str, base: str) -> None:
+    def __init__(self, engine: socket.socket, permits: socket.socket, module: str, base: str) -> None:
         self._engine, self._permits, self._module, self._base = engine, permits, module, base
         self._tape = Tape()
         self._environment = self._given = dict(os.environ)
@@ -145,7 +145,7 @@ class Host:
 
     def _permitted(self) -> bool:
         try:
-            return bool(os.read(self._permits, 1))
+            return bool(self._permits.recv(1, socket.MSG_DONTWAIT))
         except BlockingIOError:
             return False
 
@@ -297,7 +297,7 @@ def main() -> None:
     _adopt_orphans()
     _, (permits,), _, _ = socket.recv_fds(engine, 1, 1)
     os.set_inheritable(permits, False)
-    Host(engine, permits, module, base).run()
+    Host(engine, socket.socket(fileno=permits), module, base).run()
 
 
 if __name__ == "__main__":

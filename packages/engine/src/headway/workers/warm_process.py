@@ -34,7 +34,7 @@ TURNS_MAX = 10_000
 GROWTH_KIB_MAX = 256 * 1024
 """A process ends when its peak memory has grown by so much since its first turn."""
 START_S = 30.0
-"""A process that is not ready by then will not be."""
+"""A process that is not ready by then, at first or again, will not be."""
 HANG_S = 1.0
 """So long a process may live on whose channel has closed."""
 PART_S = 5.0
@@ -136,7 +136,7 @@ class Process:
         self._unsent: list[bytes] = []
         self._returning = 0
         self._given = 0
-        self._memory_kib = 0
+        self._limit = self._memory_kib = 0
         self._timed_out = self._retiring = False
         self._ended_for: Turn | None = None
         self._fault = ""
@@ -152,7 +152,7 @@ class Process:
                 lambda base: self._order(kind, base), on_ended=self._ended, channel=theirs
             )
             undo.pop_all()
-        self._channel = Channel(ours, self._take, self._hung_up)
+        self._channel = Channel(ours, self._take, self._hung_up, bytes_max=ANSWER_HEAD.size)
         self._timer: asyncio.TimerHandle | None = self._loop.call_later(START_S, self._ward.stop)
 
     def give(self, turn: Turn) -> None:
@@ -163,7 +163,12 @@ class Process:
             self._begin()
         if not self._unsent:
             self._loop.call_soon(self._send)
-        self._unsent.append(frames.frame(frames.TURN, turn.make(self._base)))
+        made = turn.make(self._base)
+        limit = TURN_HEAD.unpack_from(made)[0]
+        if limit > self._limit:
+            self._limit = limit
+            self._channel.allow(ANSWER_HEAD.size + 2 * limit)
+        self._unsent.append(frames.frame(frames.TURN, made))
 
     @property
     def has_room(self) -> bool:
@@ -181,6 +186,7 @@ class Process:
             self._returning += 1
         if not self.turns and not self.over:
             self._cancel_timer()
+            self._await_returned()
         return list(back)
 
     def stop(self, turn: Turn | None = None) -> None:
@@ -214,10 +220,16 @@ class Process:
 
     def _send(self) -> None:
         """Send what was given, together: to wake the process costs more than to tell it."""
-        if self._unsent:
-            self._permits.give(len(self._unsent))
-            self._channel.send(b"".join(self._unsent))
-            self._unsent.clear()
+        if not self._unsent:
+            return
+        count, content = len(self._unsent), b"".join(self._unsent)
+        self._unsent.clear()
+        try:
+            self._permits.give(count)
+        except OSError:
+            self._break()
+        else:
+            self._channel.send(content)
 
     def _begin(self) -> None:
         """The first turn begins, or has."""
@@ -245,6 +257,8 @@ class Process:
             turn.on_ended(ended)
         elif kind == frames.RETURNED and self._returning:
             self._returning -= 1
+            if not self._returning and not self.turns:
+                self._cancel_timer()
             self._rest()
         elif kind == frames.READY and not self.ready:
             self._cancel_timer()
@@ -268,11 +282,21 @@ class Process:
     def _rest(self) -> None:
         """It may have room for turns."""
         self.idle_s = self._loop.time()
+        self._await_returned()
         if self.has_room:
             self._told.on_free()
 
+    def _await_returned(self) -> None:
+        """It takes no turn before it has said that it forgot those that were had back; it may not say so."""
+        if self._returning and self._timer is None and not self.turns and not self.over:
+            self._timer = self._loop.call_later(START_S, self._break)
+
     def _break(self) -> None:
-        """Its channel says what only the worker's own code can have put there, or nothing any more."""
+        """Its channel says what only the worker's own code can have put there, or nothing any more.
+
+        It is heard no longer: it might go on for as long as it lives.
+        """
+        self._channel.close()
         self._fault = "the worker's code broke the channel over which its turns travel"
         self.stop(self.turns[0] if self.turns else None)
 
