@@ -107,12 +107,6 @@ def parse_manifest(text: str | bytes) -> dict[str, Json]:
     return _object(text, MANIFEST)
 
 
-def check_payload_path(name: object) -> None:
-    """Raises Invalid ("payload path must ...") unless `name` may be the path of a payload."""
-    if problem := path_problem(name):
-        raise Invalid(f"payload path must {problem}", code="payload_path")
-
-
 def check_payloads(payloads: Mapping[str, bytes], *, bytes_max: int = BUNDLE_BYTES_MAX) -> None:
     """Raises Invalid unless all of `payloads` can be written below one folder and are not too much."""
     if len(payloads) > PAYLOADS_MAX:
@@ -133,7 +127,7 @@ def bundle_digest(manifest_json: str, payloads: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256(b"headway-bundle/1\n")
     digest.update(hashlib.sha256(manifest_json.encode()).digest())
     for name in sorted(payloads):
-        path = name.encode()
+        path = name.encode(errors="surrogatepass")  # Whatever it is; `check_payloads` says what it may be.
         digest.update(len(path).to_bytes(4, "big") + path + hashlib.sha256(payloads[name]).digest())
     return digest.hexdigest()
 
