@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
-from headway_wire.errors import Invalid, Problem
+from headway_wire.errors import Invalid
+
+from headway_cli.pairs import pairs
 
 COUNT = click.IntRange(1, 2**31 - 1)
 """How many of something: what a field of 32 bits can say."""
@@ -58,19 +60,7 @@ def named(given: Iterable[str], option: str) -> dict[str, Any]:
 
     Raises Invalid with every one that is wrong.
     """
-    found: dict[str, Any] = {}
-    problems: list[Problem] = []
-    for text in given:
-        name, mark, value = text.partition("=")
-        if not mark or not name:
-            problems.append(Problem(f"'{text}' is not NAME=VALUE", option))
-        elif name in found:
-            problems.append(Problem(f"'{name}' is given twice", option))
-        else:
-            found[name] = _value(value)
-    if problems:
-        raise Invalid(f"wrong {option}", code="usage", problems=problems)
-    return found
+    return {name: _value(text) for name, text in pairs(given, option, form="NAME=VALUE").items()}
 
 
 def nested(paths: dict[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from headway_wire.errors import NotFound
 
 from headway_cli.miractl.app import Miractl
 from headway_cli.miractl.client import path
-from headway_cli.miractl.commands.pairs import mode_option, pairs, wait_option
+from headway_cli.miractl.commands.options import mode_option, wait_option
 from headway_cli.miractl.group import Group
 from headway_cli.miractl.progress import started
+from headway_cli.pairs import pairs
 
 TEXTS = ("string", "str", "timerange", "duration", "")
 """Types whose values stay texts; all others are read as JSON."""

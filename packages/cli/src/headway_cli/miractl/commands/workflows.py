@@ -11,10 +11,11 @@ from headway_wire.errors import Invalid, Problem
 
 from headway_cli.miractl.app import Miractl
 from headway_cli.miractl.client import path
-from headway_cli.miractl.commands.pairs import mode_option, pairs, wait_option
+from headway_cli.miractl.commands.options import mode_option, wait_option
 from headway_cli.miractl.group import Group
 from headway_cli.miractl.progress import started
 from headway_cli.output import ago, card, clean, columns, flat, moment, what_of
+from headway_cli.pairs import pairs
 
 FILE_BYTES_MAX = 256 << 10
 """What the engine takes; more is refused here, before it travels."""
