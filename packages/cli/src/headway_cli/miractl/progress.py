@@ -15,11 +15,12 @@ from typing import Any
 import click
 from headway_wire.errors import HeadwayError, NotFound, Unavailable
 
+from headway_cli.away import Away
 from headway_cli.draw.scene import FINAL, RESTING, Scene, follow, origin
 from headway_cli.failures import EXIT_FAILED_RUN
 from headway_cli.miractl.app import Miractl
 from headway_cli.miractl.client import path
-from headway_cli.miractl.feed import Away, End, Entry, entries
+from headway_cli.miractl.feed import End, Entry, entries
 from headway_cli.miractl.outcome import outcome, outputs
 from headway_cli.miractl.session import Session
 from headway_cli.output import clean, document, duration, line_of, paint

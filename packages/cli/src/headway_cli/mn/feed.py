@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from headway_wire.errors import HeadwayError, Unavailable
 
+from headway_cli.away import Away, Patience
 from headway_cli.mn.board import ENDED
 from headway_cli.mn.engine import Engine
 from headway_cli.mn.story import TERMINAL
-
-AWAY_S_MAX = 300.0
-"""How long an engine may be away before watching gives up."""
-PAUSES_S = (0.2, 0.5, 1.0, 2.0)
-"""Between tries; the last one repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +19,6 @@ class Told:
     """An event, as the engine sends it."""
 
     event: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Away:
-    """The engine does not answer; watching tries again, from where it was.  why: "" when it is back."""
-
-    why: str
 
 
 News = Told | Away
@@ -42,14 +30,13 @@ def told(engine: Engine, job_id: str) -> Iterator[News]:
     The order of events never changes, so that after a lost connection those that were told are counted off.
     Raises what the engine refuses with, and Unavailable when it is away for longer than AWAY_S_MAX.
     """
-    known, tries, away_since = 0, 0, 0.0
+    known, patience = 0, Patience()
     while True:
         again = 0
         try:
             for event in engine.events(job_id, follow=True):
-                if tries:
+                if patience.ended():
                     yield Away("")
-                    tries = 0
                 again += 1
                 if again <= known:
                     continue
@@ -62,9 +49,5 @@ def told(engine: Engine, job_id: str) -> Iterator[News]:
             problem: HeadwayError = Unavailable("the engine ended the stream")
         except Unavailable as error:
             problem = error
-        away_since = away_since if tries else time.monotonic()
-        if time.monotonic() - away_since > AWAY_S_MAX:
-            raise problem
-        yield Away(problem.message)
-        time.sleep(PAUSES_S[min(tries, len(PAUSES_S) - 1)])
-        tries += 1
+        yield patience.tried(problem)
+        patience.rest()

@@ -16,12 +16,13 @@ from typing import Any
 import click
 from headway_wire.errors import HeadwayError, Unavailable
 
+from headway_cli.away import Away
 from headway_cli.draw.scene import Scene
 from headway_cli.failures import EXIT_FAILED_RUN
 from headway_cli.mn import story
 from headway_cli.mn.app import Mn
 from headway_cli.mn.board import ENDED, renew, scene_of
-from headway_cli.mn.feed import Away, News, Told, told
+from headway_cli.mn.feed import News, Told, told
 from headway_cli.mn.history import History
 from headway_cli.mn.outcome import outcome, results
 from headway_cli.mn.values import moment_ms

@@ -11,12 +11,13 @@ from typing import Any
 import click
 from headway_wire.errors import Invalid, NotFound, Unavailable
 
+from headway_cli.away import Away
 from headway_cli.failures import EXIT_FAILED_RUN
 from headway_cli.mn import story
 from headway_cli.mn.app import Mn
 from headway_cli.mn.board import ENDED
 from headway_cli.mn.bundles import Bundle
-from headway_cli.mn.feed import Away, Told, told
+from headway_cli.mn.feed import Told, told
 from headway_cli.mn.monitor import watched
 from headway_cli.mn.records import RunRecord, checked
 from headway_cli.mn.records import runs_root as root_of
