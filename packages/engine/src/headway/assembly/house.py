@@ -342,6 +342,11 @@ def _made_once(path: Path, make: Callable[[], bytes]) -> bytes:
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)  # What is encrypted with a key must not outlive its name.
+        finally:
+            os.close(folder)
     return path.read_bytes()
 
 

@@ -232,6 +232,17 @@ def test_runs_that_only_read_go_side_by_side(world: World) -> None:
     assert code_of(lambda: world.start("r3")) == "job_data_busy"
 
 
+def test_so_many_runs_read_at_once_and_no_more(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headway.service.definitions.steps.OPEN_RUNS_MAX", 2)
+    world.create(**READING)
+    world.start("r1")
+    world.start("r2")
+
+    assert code_of(lambda: world.start("r3")) == "too_many_runs"
+    world.end("r1")
+    assert world.start("r3") == "r3"
+
+
 def test_a_run_id_is_used_once_by_whomever(world: World) -> None:
     world.create("j", **READING)
     world.create("k")

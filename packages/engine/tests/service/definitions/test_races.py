@@ -114,7 +114,8 @@ def test_of_all_that_is_asked_at_once_only_what_goes_together_is_done() -> None:
 
         async def scenario(asked: list[Any] = asked, order: int = order) -> list[object]:
             turned = [asked[(n * (order % 4 + 1) + order) % 5] for n in range(5)]
-            return await asyncio.gather(*(ask() for ask in turned), return_exceptions=True)
+            answers: list[object] = await asyncio.gather(*(ask() for ask in turned), return_exceptions=True)
+            return answers
 
         for answer in world.do(scenario()):
             assert isinstance(answer, dict | HeadwayError), answer

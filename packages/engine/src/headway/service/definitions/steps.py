@@ -25,6 +25,9 @@ from headway.service.definitions.record import (
 RUNS_KEPT = 500
 """Runs that a definition remembers, beside those that are active."""
 
+OPEN_RUNS_MAX = 200
+"""Runs of a definition that may be active at once, each of which only reads: whoever asks looks at them all."""
+
 INPUTS_MAX = 1_000
 """Inputs that one run takes: their keys are remembered, so that none counts twice."""
 
@@ -48,7 +51,10 @@ def known(job_id: str, found: Definition | None) -> Definition:
 
 
 def begun(definition: Definition, run: Run, *, now_ms: int) -> Definition:
-    """The definition with one more run.  Its runs that are over are closed by now.  Raises Conflict."""
+    """The definition with one more run.  Its runs that are over are closed by now.
+
+    Raises Conflict, and Throttled when very many of its runs are active.
+    """
     if definition.status != ACTIVE:
         text = f"job_not_active: {definition.job_id} is {definition.status} and starts no runs"
         raise Conflict(text, code="job_not_active")
@@ -60,6 +66,9 @@ def begun(definition: Definition, run: Run, *, now_ms: int) -> Definition:
             f"job_data_busy: run {others[-1].run_id} of {definition.job_id} is active and may write its data"
         )
         raise Conflict(f"{text}; wait for it, or cancel it", code="job_data_busy")
+    if len(others) >= OPEN_RUNS_MAX:
+        text = f"{OPEN_RUNS_MAX} runs of {definition.job_id} are active; wait for one of them"
+        raise Throttled(text, code="too_many_runs", retry_after_ms=1_000)
     return replace(definition, runs=_kept((*definition.runs, run)), updated_ms=now_ms)
 
 
