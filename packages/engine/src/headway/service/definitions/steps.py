@@ -26,7 +26,7 @@ RUNS_KEPT = 500
 """Runs that a definition remembers, beside those that are active."""
 
 OPEN_RUNS_MAX = 200
-"""Runs of a definition that may be active at once, each of which only reads: whoever asks looks at them all."""
+"""Runs of a definition that may be active at once, which only read: whoever asks looks at them all."""
 
 INPUTS_MAX = 1_000
 """Inputs that one run takes: their keys are remembered, so that none counts twice."""
