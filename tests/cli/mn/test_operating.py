@@ -264,6 +264,36 @@ def test_a_schedule_is_made_by_times_or_by_delay_or_by_the_manifest(
     )
 
 
+def test_what_is_said_of_a_schedule_counts_however_its_times_are_given(
+    play: Playing, author: Author, bundle: Path
+) -> None:
+    play.stage.answers["create_schedule"] = SCHEDULE
+    rules = (
+        "--timezone",
+        "Europe/Berlin",
+        "--missed-policy",
+        "catchup_one",
+        "--window",
+        "1h",
+        "--allow-overlap",
+    )
+
+    author.run("schedule", "create", str(bundle), "--at", "2030-01-01T08:00", *rules)
+    once = last(play, "create_schedule")["schedule"]
+    refused = author.run("schedule", "create", str(bundle), *rules, code=2).err
+
+    assert (once["kind"], once["run_at"], once["timezone"]) == (
+        "delayed",
+        "2030-01-01T08:00",
+        "Europe/Berlin",
+    )
+    assert (once["missed_policy"], once["prohibit_overlap"]) == ("catchup_one", False)
+    assert once["window"]["duration_ms"] == 3_600_000 and "crons" not in once
+    assert (
+        "--timezone, --missed-policy, --allow-overlap, --window cannot change the manifest's own" in refused
+    )
+
+
 def test_schedules_are_listed_shown_changed_and_ended(play: Playing, author: Author) -> None:
     play.stage.answers |= {
         "list_schedules": [SCHEDULE],

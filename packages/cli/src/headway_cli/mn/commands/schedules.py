@@ -64,23 +64,37 @@ def create(
 
     if bool(at) + bool(delay) + bool(crons) > 1:
         raise Invalid("choose one of --cron, --at and --in", code="usage")
+    if not (at or delay or crons or schedule_json):
+        rules = {
+            "--name": name,
+            "--timezone": timezone,
+            "--missed-policy": missed_policy,
+            "--catchup-limit": catchup_limit,
+            "--allow-overlap": allow_overlap,
+            "--window": window,
+        }
+        if said := ", ".join(option for option, value in rules.items() if value):
+            text = f"{said} cannot change the manifest's own schedule, which is taken as it is"
+            raise Invalid(f"{text}; say when, too: --cron, --at, --in or --schedule-json", code="usage")
+        made(app, path, {})
+        return
     try:
+        spec = periodic_schedule(
+            crons=crons,
+            name=name,
+            timezone_name=timezone,
+            missed_policy=missed_policy or "",
+            catchup_limit=catchup_limit,
+            allow_overlap=allow_overlap or None,
+            window=window,
+            schedule=schedule_json,
+        )
         if at or delay:
-            spec = {**(schedule_json or {}), **delayed_schedule(at=at, delay=delay, name=name)}
-        elif crons or schedule_json:
-            spec = periodic_schedule(
-                crons=crons,
-                name=name,
-                timezone_name=timezone,
-                missed_policy=missed_policy or "",
-                catchup_limit=catchup_limit,
-                allow_overlap=allow_overlap or None,
-                window=window,
-                schedule=schedule_json,
-            )
-            spec["kind"] = (schedule_json or {}).get("kind", "periodic")
+            zone = spec["timezone"]
+            spec = {**spec, **delayed_schedule(at=at, delay=delay), "timezone": zone}
+            del spec["crons"]
         else:
-            spec = {}
+            spec["kind"] = (schedule_json or {}).get("kind", "periodic")
     except ValueError as error:
         raise Invalid(str(error), code="usage") from error
     made(app, path, spec)

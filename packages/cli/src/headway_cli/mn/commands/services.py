@@ -83,12 +83,12 @@ def _instances(found: Any) -> list[str]:
             paint(str(one.get("status", ""))),
             _address(one),
             clean(", ".join(map(str, one.get("tags") or []))) or "-",
-            clean(str(one.get("job_id") or "-")),
             _health(one),
+            clean(str(one.get("job_id") or "-")),
         )
         for one in found.get("services") or []
     ]
-    return columns(("SERVICE", "STATUS", "ADDRESS", "TAGS", "JOB", "CHECKS"), rows)
+    return columns(("SERVICE", "STATUS", "ADDRESS", "TAGS", "CHECKS", "JOB"), rows)
 
 
 def _address(one: Any) -> str:
