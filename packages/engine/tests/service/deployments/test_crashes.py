@@ -285,6 +285,13 @@ def act_of(world: World, act: str, size: int) -> None:
     + [("roll back", 0), ("deploy", 0), ("deploy", 0), ("roll back", 0)],
     points=[1, 6, 1],
 )
+@example(
+    # Back, and on again before that was done: what the way back would have replaced is still to be stopped.
+    acts=[("deploy", 0)] * 3
+    + [("wait", 0), ("wait", 10), ("deploy", 0), ("roll back", 0), ("deploy", 0), ("roll back", 0)]
+    + [("deploy", 0)],
+    points=[6, 1, 1, 2, 4, 1, 6, 4, 2],
+)
 @given(acts=ACTS, points=some.lists(some.integers(1, 25), min_size=1, max_size=10))
 def test_in_any_life_what_is_in_service_runs_and_nothing_runs_that_nobody_knows(
     acts: list[tuple[str, int]], points: list[int]

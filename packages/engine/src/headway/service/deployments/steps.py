@@ -67,7 +67,7 @@ def deployed(
     number, jobs = deployment.number + 1, deployment.jobs + 1
     job_id = _job_id(deployment, draft, jobs=jobs, now_ms=now_ms)
     version = replace(draft, version=str(number), job_id=job_id, created_ms=now_ms)
-    deployment = _superseded(deployment, now_ms=now_ms)
+    deployment = _superseded(_abandoned(deployment), now_ms=now_ms)
     if service:
         goal = AWAIT if stable_runs and policy.side_by_side else PROMOTE
     else:
@@ -127,7 +127,8 @@ def rolled_back(
     if leaving is not None and leaving.status == CANDIDATE:
         deployment = _marked(deployment, leaving.version, status=SUPERSEDED)
     deployment = _marked(deployment, target.version, job_id=job_id)
-    old = (deployment.current_job_id, deployment.stable_job_id)
+    before = deployment.rollout.replaces if deployment.rollout else ()
+    old = (deployment.current_job_id, deployment.stable_job_id, *before)
     replaces = tuple(job for job in dict.fromkeys(old) if job and job != job_id)
     rollout = Rollout(
         target.version, job_id, AT_ONCE, now_ms, replaces=replaces if deployment.mode == SERVICE else ()
@@ -171,11 +172,10 @@ def failed(deployment: Deployment, *, reason: str, now_ms: int) -> Deployment:
         deployment, "deployment_failed", now_ms, version=version or None, reason=reason or None
     )
     deployment = replace(
-        deployment,
+        _abandoned(deployment),
         status=FAILED,
         description=f"version {version} failed: {reason}" if reason else f"version {version} failed",
         health=Health(UNHEALTHY, reason, now_ms),
-        rollout=None,
         paused_from="",
         paused_ms=0,
     )
@@ -359,6 +359,14 @@ def _started(deployment: Deployment, rollout: Rollout, *, jobs: int, owner: str)
         paused_ms=0,
     )
     return claimed(deployment, now_ms=now_ms, owner=owner)
+
+
+def _abandoned(deployment: Deployment) -> Deployment:
+    """The deployment without its rollout; what that was to replace, and is not in service, is stopped."""
+    if deployment.rollout is None:
+        return deployment
+    left = (job for job in deployment.rollout.replaces if job != deployment.stable_job_id)
+    return replace(deployment, rollout=None, stops=_with(deployment.stops, *left))
 
 
 def _superseded(deployment: Deployment, *, now_ms: int) -> Deployment:
