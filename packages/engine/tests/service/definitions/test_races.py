@@ -7,9 +7,11 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from headway_wire.errors import HeadwayError, Unavailable
+from headway.service.schedules.schedules import Schedules
+from headway_wire.errors import HeadwayError, NotFound, Unavailable
 
 from packages.engine.tests.service.definitions.worlds import World, code_of
+from packages.engine.tests.service.jobs_in_memory import JobsInMemory
 
 
 @pytest.fixture
@@ -181,3 +183,23 @@ def test_a_definition_whose_folder_cannot_be_made_yet_is_not_refused_since_it_is
     world.data.make = make  # type: ignore[method-assign]
     assert world.start("r", "k") == "r"
     assert world.data.made["k"] == [2]
+
+
+def test_a_schedule_does_not_outlive_a_definition_that_is_deleted_while_it_is_made(world: World) -> None:
+    noted = world.engine.scheduled
+
+    async def noted_and_deleted(job_id: str, schedule_id: str) -> tuple[str, str]:
+        found = await noted(job_id, schedule_id)
+        await world.engine.delete_job(job_id=job_id, confirmed=True)
+        return found
+
+    world.engine.scheduled = noted_and_deleted  # type: ignore[method-assign]
+    jobs = JobsInMemory()
+    schedules = Schedules(
+        world.store, world.clock, jobs, world.bundles, tenant="t", owner="one", definitions=world.engine
+    )
+    world.engine.on_deleted.append(schedules.definition_deleted)
+
+    with pytest.raises(NotFound):
+        world.do(schedules.create_job_schedule(job_id="j", schedule={"cron": "@hourly"}, source={}))
+    assert world.do(schedules.list_schedules(query={})) == []

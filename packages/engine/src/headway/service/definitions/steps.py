@@ -171,7 +171,9 @@ def updated(
 
 
 def scheduled(definition: Definition, schedule_id: str, *, now_ms: int) -> Definition:
-    """The definition with one more schedule.  Raises Conflict, and Throttled when it has many."""
+    """The definition with this schedule.  Raises Conflict, and Throttled when it has many."""
+    if schedule_id in definition.schedule_ids:
+        return definition
     if definition.status != ACTIVE:
         text = f"job_not_active: {definition.job_id} is {definition.status} and is not scheduled"
         raise Conflict(text, code="job_not_active")

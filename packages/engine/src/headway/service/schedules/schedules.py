@@ -111,12 +111,18 @@ class Schedules:
             manifest_json, _ = await self._bundles.load(bundle)
             manifest = loads(manifest_json.encode(), what="manifest")
             wanted = self._wanted(schedule, manifest, source)
-            return await self._created(
+            created = await self._created(
                 schedule_id, wanted, bundle, graph_id, source, manifest, definition=job_id
             )
         except HeadwayError:
             await self._unscheduled(job_id, schedule_id)
             raise
+        try:
+            await self._definitions.scheduled(job_id, schedule_id)
+        except NotFound:  # It was deleted meanwhile, and its schedules with it: but for this one, perhaps.
+            await self.definition_deleted(schedule_id)
+            raise
+        return created
 
     def _new_schedule_id(self) -> str:
         return f"sch-{self._new_id()[:12]}"
