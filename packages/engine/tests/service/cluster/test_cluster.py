@@ -11,6 +11,7 @@ from headway.api.rpc.mirrorneuron import services as rpc
 from headway.ports import Store
 from headway.service.cluster.machine import ThisMachine
 from headway.service.cluster.nodes import NodeDevice
+from headway.stores.memory import MemoryStore
 from headway_wire.errors import Invalid
 
 from packages.engine.tests.service.cluster.houses import (
@@ -246,5 +247,37 @@ def test_a_port_is_free_until_somebody_listens_on_it(tmp_path: Path) -> None:
             assert not machine.port_free(port, "tcp")
             assert machine.port_free(port, "udp")
         assert machine.port_free(port, "tcp")
+
+    asyncio.run(scenario())
+
+
+class LateOnce(MemoryStore):
+    """Its first write is answered only when the next was made, or some turns of the loop later."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._writes = 0
+
+    async def put(self, key: str, value: bytes, *, now_ms: int, expect: int | None = None) -> int:
+        version = await super().put(key, value, now_ms=now_ms, expect=expect)
+        self._writes += 1
+        for _ in range(20 if self._writes == 1 else 0):
+            await asyncio.sleep(0)
+        return version
+
+
+def test_what_is_known_of_a_node_is_what_was_written_last() -> None:
+    async def scenario() -> None:
+        home = await house(LateOnce())
+
+        async def maintain(enabled: bool) -> None:
+            await home.cluster.set_node_maintenance(node_name=NODE, enabled=enabled)
+
+        await asyncio.gather(maintain(True), maintain(False))
+        assert home.states.of(NODE) == (await home.reborn()).states.of(NODE)
+
+        home = await house(LateOnce())
+        await asyncio.gather(*(home.states.set_limits({"cpu": percent}) for percent in (25, 50)))
+        assert home.states.limits == (await home.reborn()).states.limits
 
     asyncio.run(scenario())

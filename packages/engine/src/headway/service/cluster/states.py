@@ -5,6 +5,7 @@ Source: runtime API, sections 4.2 and 4.3.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -146,6 +147,7 @@ class States:
         self._nodes = Documents(records, clock, f"{home}nodes/", NodeState)
         self._limits = Documents(records, clock, f"{home}limits/", Limits)
         self._known: dict[str, NodeState] = {}
+        self._writing = asyncio.Lock()
         self.limits = Limits()
 
     async def load(self) -> None:
@@ -163,9 +165,10 @@ class States:
         def decided(stored: NodeState | None) -> NodeState:
             return decide(stored or NodeState(node))
 
-        state = await self._nodes.change(node, decided) or NodeState(node)
-        self._known[node] = state
-        return state
+        async with self._writing:  # So that what is known here is what was written last.
+            state = await self._nodes.change(node, decided) or NodeState(node)
+            self._known[node] = state
+            return state
 
     async def set_limits(self, wanted: Mapping[str, Any]) -> Limits:
         """Change some of the limits.  Raises Invalid with everything that is wrong."""
@@ -180,8 +183,9 @@ class States:
         if wrong:
             raise Invalid("; ".join(wrong), code="bad_limit")
         chosen = {name: int(percent) for name, percent in given.items()}
-        changed = await self._limits.change(
-            "resources", lambda stored: msgspec.structs.replace(stored or Limits(), **chosen)
-        )
-        self.limits = changed or Limits()
-        return self.limits
+        async with self._writing:
+            changed = await self._limits.change(
+                "resources", lambda stored: msgspec.structs.replace(stored or Limits(), **chosen)
+            )
+            self.limits = changed or Limits()
+            return self.limits
