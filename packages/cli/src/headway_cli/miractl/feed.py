@@ -8,7 +8,7 @@ from typing import Any
 
 from headway_wire.errors import HeadwayError, Unauthenticated, Unavailable, from_dict
 
-from headway_cli.away import Away, Patience
+from headway_cli.feed import Away, Patience
 from headway_cli.miractl import client
 from headway_cli.miractl.client import path
 from headway_cli.miractl.session import Session

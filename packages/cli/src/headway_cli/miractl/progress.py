@@ -6,7 +6,6 @@ The picture needs rich, which is imported when there is one to draw.
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -15,9 +14,9 @@ from typing import Any
 import click
 from headway_wire.errors import HeadwayError, NotFound, Unavailable
 
-from headway_cli.away import Away
 from headway_cli.draw.scene import FINAL, RESTING, Scene, follow, origin
 from headway_cli.failures import EXIT_FAILED_RUN
+from headway_cli.feed import Away, listened
 from headway_cli.miractl.app import Miractl
 from headway_cli.miractl.client import path
 from headway_cli.miractl.feed import End, Entry, entries
@@ -25,7 +24,6 @@ from headway_cli.miractl.outcome import outcome, outputs
 from headway_cli.miractl.session import Session
 from headway_cli.output import clean, document, duration, line_of, paint
 
-QUEUE_MAX = 1_000
 DEPTH_MAX = 5
 FRAME_S = 0.1
 """Between two frames of a picture."""
@@ -91,7 +89,7 @@ def _conclude(app: Miractl, id: str, drawn: bool) -> None:
 def _shown(app: Miractl, execution: dict[str, Any], stop: Stop, *, plain: bool = False) -> bool:
     """Show an execution until it is over or `stop` says so; whether a picture of it is on the terminal."""
     scene = Scene.of(execution)
-    news = _news(app, scene)
+    news = listened(entries(app.session, scene.id), "entries")
     if app.drawing and not plain:
         from headway_cli.picture import drawn
 
@@ -107,22 +105,6 @@ def _shown(app: Miractl, execution: dict[str, Any], stop: Stop, *, plain: bool =
     else:
         _silently(scene, news, stop)
     return False
-
-
-def _news(app: Miractl, scene: Scene) -> queue.Queue[News]:
-    """What is heard of an execution, read by a thread, so that a picture can move while nothing is heard."""
-    heard: queue.Queue[News] = queue.Queue(QUEUE_MAX)
-    session = app.session
-
-    def listen() -> None:
-        try:
-            for news in entries(session, scene.id):
-                heard.put(news)
-        except HeadwayError as error:
-            heard.put(error)
-
-    threading.Thread(target=listen, name="entries", daemon=True).start()
-    return heard
 
 
 def taken(scene: Scene, news: News) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from headway_wire.errors import HeadwayError, Unavailable
 
-from headway_cli.away import Away, Patience
+from headway_cli.feed import Away, Patience
 from headway_cli.mn.board import ENDED
 from headway_cli.mn.engine import Engine
 from headway_cli.mn.story import TERMINAL

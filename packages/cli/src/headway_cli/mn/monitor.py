@@ -7,18 +7,18 @@ The picture needs rich, which is imported when there is one to draw.
 from __future__ import annotations
 
 import queue
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import click
 from headway_wire.errors import HeadwayError, Unavailable
 
-from headway_cli.away import Away
 from headway_cli.draw.scene import Scene
 from headway_cli.failures import EXIT_FAILED_RUN
+from headway_cli.feed import Away, listened
 from headway_cli.mn import story
 from headway_cli.mn.app import Mn
 from headway_cli.mn.board import ENDED, renew, scene_of
@@ -28,7 +28,6 @@ from headway_cli.mn.outcome import outcome, results
 from headway_cli.mn.values import moment_ms
 from headway_cli.output import clean, document, duration, line_of, paint
 
-QUEUE_MAX = 1_000
 FRAME_S = 0.1
 """Between two frames of a picture."""
 LOOK_S = 0.4
@@ -75,20 +74,9 @@ def _documents(app: Mn, job_id: str) -> None:
 
 
 def _listened(app: Mn, job_id: str) -> Heard:
-    """What is heard of a job, read by a thread, so that a picture can move while nothing is heard."""
-    heard: Heard = queue.Queue(QUEUE_MAX)
-    engine = app.engine
-
-    def listen() -> None:
-        try:
-            for news in told(engine, job_id):
-                heard.put(news)
-            heard.put(None)
-        except HeadwayError as error:
-            heard.put(error)
-
-    threading.Thread(target=listen, name="events", daemon=True).start()
-    return heard
+    """What is heard of a job."""
+    news: Iterator[News | None] = chain(told(app.engine, job_id), (None,))
+    return listened(news, "events")
 
 
 def _picture(app: Mn, scene: Scene) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import click
 from headway_wire.errors import Invalid, NotFound, Unavailable
 
-from headway_cli.away import Away
 from headway_cli.failures import EXIT_FAILED_RUN
+from headway_cli.feed import Away
 from headway_cli.mn import story
 from headway_cli.mn.app import Mn
 from headway_cli.mn.board import ENDED

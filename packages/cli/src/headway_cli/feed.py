@@ -1,11 +1,19 @@
-"""An engine that does not answer while somebody watches: how often it is tried, and for how long."""
+"""What feeds of events have in common: a thread that reads them, and patience with an engine that is away."""
 
 from __future__ import annotations
 
+import queue
+import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from headway_wire.errors import HeadwayError
+
+T = TypeVar("T")
+
+QUEUE_MAX = 1_000
 
 AWAY_S_MAX = 300.0
 """How long an engine may be away before watching gives up."""
@@ -44,3 +52,21 @@ class Patience:
     def rest(self) -> None:
         """Wait before the next try."""
         time.sleep(PAUSES_S[min(self._tries, len(PAUSES_S)) - 1])
+
+
+def listened(news: Iterable[T], name: str) -> queue.Queue[T | HeadwayError]:
+    """What is heard, and last what ended it too early; read by a thread of this name.
+
+    So a picture can move while nothing is heard.
+    """
+    heard: queue.Queue[T | HeadwayError] = queue.Queue(QUEUE_MAX)
+
+    def listen() -> None:
+        try:
+            for one in news:
+                heard.put(one)
+        except HeadwayError as error:
+            heard.put(error)
+
+    threading.Thread(target=listen, name=name, daemon=True).start()
+    return heard
