@@ -51,9 +51,8 @@ class Caller:
 class ServedStream:
     """The server's end of a stream.  One reader and one writer may use it at the same time."""
 
-    def __init__(self, context: grpc.aio.ServicerContext[bytes, bytes], caller: Caller) -> None:
+    def __init__(self, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         self._context = context
-        self.caller = caller
 
     async def read(self) -> bytes | None:
         """The next message of the client; None when it has sent its last."""
@@ -187,7 +186,7 @@ def _unary(path: str, method: Method, text: Callable[[HeadwayError], str]) -> Ca
 def _stream(path: str, stream: Stream, text: Callable[[HeadwayError], str]) -> Callable[..., Awaitable[None]]:
     async def talk(_requests: object, context: grpc.aio.ServicerContext[bytes, bytes]) -> None:
         try:
-            await stream(ServedStream(context, _caller(context)))
+            await stream(ServedStream(context))
         except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - becomes the call's status
             await _abort(path, error, text, context)
 

@@ -1,7 +1,7 @@
 """Reading the values of a runbook's keys: each function gives a value, or notes what is wrong and gives none.
 
 By hand over the nodes of the document, because every mistake is to be told with its line, its neighbours
-and a likely cure, and all of them at once; docs/decisions/runbook-validation.md has the comparison.
+and a likely cure, and all of them at once; docs/decisions/0011-runbook-validation.md has the comparison.
 """
 
 from __future__ import annotations

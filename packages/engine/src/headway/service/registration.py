@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 from headway_wire.enums import DevOpsStage, Permission, PluginType
 from headway_wire.messages import InfoResponse, RegisterRequest, SchemaResponse
-from headway_wire.objects import ActionDef, ConfigParam, PromptTemplate, param_schemas
+from headway_wire.objects import ActionDef, PromptTemplate, param_schemas
 from headway_wire.seal import schema_digest
 
 TEMPLATE_BYTES_ADVISED = 2_048
@@ -95,7 +95,7 @@ def judge(
         intents=tuple(msgspec.to_builtins(intent) for intent in intents),
         actions=tuple(_declared(action, stages, info) for action in actions if action.id),
         templates=tuple(_template(template) for template in templates),
-        config=tuple(_param(param) for param in info.config_schema if param.key),
+        config=tuple(_plain(param) for param in info.config_schema if param.key),
         metadata=dict(info.metadata),
     )
     return declared, violations, warnings
@@ -247,10 +247,6 @@ def _routing(action: ActionDef, stages: tuple[str, ...], info: InfoResponse) -> 
 
 def _template(template: PromptTemplate) -> dict[str, str]:
     return {"name": template.name, "description": template.description, "content": template.content}
-
-
-def _param(param: ConfigParam) -> dict[str, Any]:
-    return _plain(param)
 
 
 def _plain(value: msgspec.Struct) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What the REST API calls: the services, put together by `main`."""
+"""What the REST API calls: the services, put together by `assembly`."""
 
 from __future__ import annotations
 
