@@ -16,6 +16,7 @@ from headway_cli.output import (
     flat,
     now_ms,
     outline,
+    what_of,
     width,
 )
 from hypothesis import given
@@ -90,6 +91,13 @@ def test_an_outline_stays_within_its_lines_where_it_can() -> None:
 
     assert max(map(len, outline({"wide": [wide], "text": "y" * 60}))) <= LINE_MAX
     assert outline("z" * 200) == ["z" * 200]
+
+
+def test_the_digest_of_a_bundle_is_shortened_where_it_only_tells_bundles_apart() -> None:
+    step = {"plugin": "@bundle:" + "90c06578" * 8, "action": "choose", "kind": "plugin"}
+
+    assert what_of(step) == "@bundle:90c06578.choose"
+    assert what_of({"plugin": "", "action": "", "kind": "compute"}) == "compute"
 
 
 def test_values_on_one_line_tell_texts_from_nothing() -> None:

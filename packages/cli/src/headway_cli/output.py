@@ -6,6 +6,7 @@ What an engine sends is shown, never obeyed: characters that would steer a termi
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sys
 import textwrap
@@ -33,6 +34,7 @@ COLOURS = {word: colour for colour, words in _BY_COLOUR.items() for word in word
 
 GAP = "  "
 LINE_MAX = 110
+_BUNDLE = re.compile(r"(@bundle:[0-9a-f]{8})[0-9a-f]{56}")
 ROOM_MIN = 6
 
 
@@ -86,8 +88,9 @@ def flat(value: Any) -> str:
 
 
 def what_of(step: Mapping[str, Any]) -> str:
-    """What a step does: plugin.action, the workflow it runs, or its kind."""
-    return clean(".".join(part for part in (step["plugin"], step["action"]) if part) or step["kind"])
+    """What a step does: plugin.action, the workflow it runs, or its kind.  A bundle's digest is shortened."""
+    plugin = _BUNDLE.sub(r"\1", step["plugin"])
+    return clean(".".join(part for part in (plugin, step["action"]) if part) or step["kind"])
 
 
 def paint(status: str, text: str = "") -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from headway_cli.output import what_of
+
 FINAL = frozenset({"completed", "partial", "skipped", "rejected", "failed", "cancelled"})
 RESTING = frozenset({"gated", "unknown"})
 """What only a person can bring further."""
@@ -97,8 +99,7 @@ class Scene:
         scene = cls(execution["id"], execution["workflow"], execution["requester"], execution["submitted_ms"])
         for step in execution["steps"]:
             if origin(step["id"]) == step["id"]:
-                what = ".".join(part for part in (step["plugin"], step["action"]) if part) or step["kind"]
-                scene.nodes[step["id"]] = Node(step["id"], step["kind"], what, tuple(step["after"]))
+                scene.nodes[step["id"]] = Node(step["id"], step["kind"], what_of(step), tuple(step["after"]))
         scene.count(execution["steps"])
         return scene
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 
 from headway.core import events as e
 from headway.core.gates import APPROVAL
-from headway.core.plan import WORKFLOW, Permission
+from headway.core.plan import BUNDLE, WORKFLOW, Permission
 from headway.ports import JournalLine
 from headway.service.ledger import decode_events
+
+DIGEST_SHOWN = 8
+"""So many characters of a bundle's digest tell it apart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,8 @@ def told(failure: e.Failure | None) -> dict[str, str] | None:
 
 
 def _target(call: e.Call) -> str:
+    if call.plugin.startswith(BUNDLE):
+        return f"a worker of bundle {call.plugin.removeprefix(BUNDLE)[:DIGEST_SHOWN]}"
     return f"workflow {call.action}" if call.plugin == WORKFLOW else f"{call.plugin}.{call.action}"
 
 
