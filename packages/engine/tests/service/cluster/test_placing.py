@@ -11,7 +11,7 @@ from headway.service.cluster.nodes import NodeDevice, NodeFacts
 from headway.service.cluster.placing import (
     PORTS_DYNAMIC,
     Allocation,
-    Ledger,
+    InUse,
     Offer,
     allocation_from,
     plan,
@@ -27,8 +27,8 @@ GPUS = tuple(NodeDevice(f"gpu-{i}", "gpu", "nvidia", 8_000 * (i + 1), i) for i i
 FULL = {"cpu": 100, "gpu": 100, "memory": 100, "disk": 100}
 
 
-def offer(*nodes: NodeFacts, ledgers: dict[str, Ledger] | None = None, **rest: Any) -> Offer:
-    return Offer(nodes or (HERE,), ledgers or {}, {**FULL, **rest.pop("limits", {})}, **rest)
+def offer(*nodes: NodeFacts, in_use: dict[str, InUse] | None = None, **rest: Any) -> Offer:
+    return Offer(nodes or (HERE,), in_use or {}, {**FULL, **rest.pop("limits", {})}, **rest)
 
 
 def asks(agent: str = "a", *constraints: Constraint, **resources: Any) -> Demand:
@@ -172,11 +172,11 @@ def test_the_smallest_device_that_suffices_is_taken() -> None:
 
 def test_binpack_fills_a_node_and_spread_takes_the_emptiest() -> None:
     nodes = (NodeFacts("one", MACHINE), NodeFacts("two", MACHINE, here=False))
-    used = {"two": Ledger(cpu_cores=1)}
+    used = {"two": InUse(cpu_cores=1)}
 
-    [packed], _ = plan([asks(cpu_cores=1)], offer(*nodes, ledgers=used))
-    [spread], _ = plan([asks(cpu_cores=1)], offer(*nodes, ledgers=used, strategy="spread"))
-    [chosen], _ = plan([asks(cpu_cores=1)], offer(*nodes, ledgers=used, preferred_node="one"))
+    [packed], _ = plan([asks(cpu_cores=1)], offer(*nodes, in_use=used))
+    [spread], _ = plan([asks(cpu_cores=1)], offer(*nodes, in_use=used, strategy="spread"))
+    [chosen], _ = plan([asks(cpu_cores=1)], offer(*nodes, in_use=used, preferred_node="one"))
 
     assert (packed.node, spread.node, chosen.node) == ("two", "one", "one")
 
@@ -214,24 +214,24 @@ def test_whatever_comes_and_goes_no_port_and_no_device_is_given_out_twice(
     comings: list[tuple[list[Demand], bool]], first_port: int
 ) -> None:
     node = NodeFacts(NODE, MachineFacts(4, 8_192, 8_192, 1_000, 1_000), devices=GPUS)
-    ledger = Ledger()
+    used = InUse()
     active: list[list[Allocation]] = []
     for demands, leaves in comings:
-        allocations, problems = plan(demands, offer(node, ledgers={NODE: ledger}, first_port=first_port))
+        allocations, problems = plan(demands, offer(node, in_use={NODE: used}, first_port=first_port))
 
         assert bool(allocations) is not bool(problems)
         for allocation in allocations:
-            ledger.add(allocation)  # Asserts that nothing was given out before.
+            used.add(allocation)  # Asserts that nothing was given out before.
         if allocations:
             active.append(allocations)
         if leaves and active:
             for allocation in active.pop(0):
-                ledger.remove(allocation)
+                used.remove(allocation)
 
         held = [allocation for job in active for allocation in job]
         taken = [("udp" if p.protocol == "udp" else "tcp", p.port) for a in held for p in a.ports]
         assert len(taken) == len(set(taken))
-        assert ledger.ports == set(taken)
-        assert ledger.devices == {device.id for a in held for device in a.devices}
-        assert sum(a.cpu_cores for a in held) == pytest.approx(ledger.cpu_cores)
-        assert ledger.cpu_cores <= 4
+        assert used.ports == set(taken)
+        assert used.devices == {device.id for a in held for device in a.devices}
+        assert sum(a.cpu_cores for a in held) == pytest.approx(used.cpu_cores)
+        assert used.cpu_cores <= 4

@@ -23,7 +23,7 @@ from headway.service.cluster.nodes import MIB_PER_GB, NodeFacts, Nodes
 from headway.service.cluster.placing import (
     PORTS_DYNAMIC,
     Allocation,
-    Ledger,
+    InUse,
     Offer,
     allocation_from,
     plan,
@@ -91,7 +91,7 @@ class Placement:
         self._env = dict(env or {})
         self._placed: dict[str, tuple[Allocation, ...]] = {}
         self._placed_ms: dict[str, int] = {}
-        self._ledgers: dict[str, Ledger] = {}
+        self._in_use: dict[str, InUse] = {}
         self._next_port = PORTS_DYNAMIC.start
         self._giving = asyncio.Lock()
 
@@ -155,7 +155,7 @@ class Placement:
         await self._documents.delete(job_id)
         self._placed_ms.pop(job_id, None)
         for allocation in self._placed.pop(job_id, ()):
-            self._ledgers[allocation.node].remove(allocation)
+            self._in_use[allocation.node].remove(allocation)
 
     async def tidy(self, status: Status) -> list[str]:
         """Take back what jobs have that are not active any more, and name those jobs.
@@ -175,9 +175,9 @@ class Placement:
         """What the agents of a job have, by agent, as workers see it."""
         return {allocation.agent: allocation.to_json() for allocation in self._placed.get(job_id, ())}
 
-    def in_use(self, node: str) -> Ledger:
+    def in_use(self, node: str) -> InUse:
         """What of a node is given out."""
-        return self._ledgers.get(node, Ledger()).copy()
+        return self._in_use.get(node, InUse()).copy()
 
     # ----------------------------------------------------------------------------------------------
 
@@ -223,7 +223,7 @@ class Placement:
             scheduler = manifest.policies.scheduler
             offer = Offer(
                 tuple(nodes),
-                self._ledgers,
+                self._in_use,
                 self._states.limits.to_json(),
                 frozenset(busy),
                 frozenset(missing),
@@ -266,7 +266,7 @@ class Placement:
     def _keep(self, job_id: str, allocations: tuple[Allocation, ...], *, placed_ms: int) -> None:
         self._placed[job_id], self._placed_ms[job_id] = allocations, placed_ms
         for allocation in allocations:
-            self._ledgers.setdefault(allocation.node, Ledger()).add(allocation)
+            self._in_use.setdefault(allocation.node, InUse()).add(allocation)
 
 
 def unmet(requirements: Requirements, nodes: list[NodeFacts], limits: Limits) -> list[str]:

@@ -1,6 +1,6 @@
 """Which node, ports and devices each agent of a job gets: a function of what is asked, there, and taken.
 
-Nothing here reads or writes.  What runs already is in a `Ledger`, so that no port and no device is ever
+Nothing here reads or writes.  What runs already is `InUse`, so that no port and no device is ever
 given out twice while its job is active.
 
 Source: bundle contract, section 12; runtime API, section 4.2 (limits).
@@ -75,7 +75,7 @@ def allocation_from(raw: Mapping[str, Json]) -> Allocation:
 
 
 @dataclass(slots=True)
-class Ledger:
+class InUse:
     """What of a node is given out."""
 
     cpu_cores: float = 0.0
@@ -104,9 +104,9 @@ class Ledger:
         self.ports -= {(transport(port.protocol), port.port) for port in allocation.ports}
         self.devices -= {device.id for device in allocation.devices}
 
-    def copy(self) -> Ledger:
+    def copy(self) -> InUse:
         """One to try things on."""
-        return Ledger(self.cpu_cores, self.memory_mb, self.disk_mb, set(self.ports), set(self.devices))
+        return InUse(self.cpu_cores, self.memory_mb, self.disk_mb, set(self.ports), set(self.devices))
 
 
 @value
@@ -119,7 +119,7 @@ class Offer:
     """
 
     nodes: tuple[NodeFacts, ...]
-    ledgers: Mapping[str, Ledger]
+    in_use: Mapping[str, InUse]
     limits: Mapping[str, int]
     busy: Collection[tuple[str, str, int]] = ()
     missing: Collection[tuple[str, str]] = ()
@@ -133,7 +133,7 @@ def plan(demands: list[Demand], offer: Offer) -> tuple[list[Allocation], list[st
 
     Agents that cannot be placed do not hinder the others from being tried, so that all problems are told.
     """
-    trial = {node.name: offer.ledgers.get(node.name, Ledger()).copy() for node in offer.nodes}
+    trial = {node.name: offer.in_use.get(node.name, InUse()).copy() for node in offer.nodes}
     fixed = static_ports(demands)
     first_port = offer.first_port
     allocations: list[Allocation] = []
@@ -169,7 +169,7 @@ def usable(node: NodeFacts, limits: Mapping[str, int]) -> dict[str, float]:
     return {name: total * limits.get(name, 100) / 100 for name, total in totals.items()}
 
 
-def _in_order(offer: Offer, trial: Mapping[str, Ledger]) -> list[NodeFacts]:
+def _in_order(offer: Offer, trial: Mapping[str, InUse]) -> list[NodeFacts]:
     """The preferred node first; then the fullest (binpack) or the emptiest (spread)."""
 
     def rank(node: NodeFacts) -> tuple[bool, float]:
@@ -185,7 +185,7 @@ def _in_order(offer: Offer, trial: Mapping[str, Ledger]) -> list[NodeFacts]:
 def _fit(
     demand: Demand,
     node: NodeFacts,
-    used: Ledger,
+    used: InUse,
     offer: Offer,
     *,
     fixed: Collection[tuple[str, int]],
@@ -224,7 +224,7 @@ def _met(constraint: Constraint, node: NodeFacts) -> bool:
     return holds({"path": path, "op": operator, "value": constraint.value}, {"node": node.attributes()})
 
 
-def _amounts(demand: Demand, node: NodeFacts, used: Ledger, most: Mapping[str, float]) -> list[str]:
+def _amounts(demand: Demand, node: NodeFacts, used: InUse, most: Mapping[str, float]) -> list[str]:
     asked = demand.resources
     disk_free = min(most["disk"] - used.disk_mb, node.machine.disk_available_mb)
     amounts = (
