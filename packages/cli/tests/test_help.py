@@ -45,6 +45,8 @@ def test_every_command_says_what_it_does_and_is_documented(program: str, name: s
     row = re.search(rf"^\| `{_row(program, name)}(?![a-z-])[^\n]*$", PAGES[program], re.MULTILINE)
 
     assert (command.help or "").strip(), "it has no help"
+    shown = command.get_help(click.Context(command, info_name=name)).partition("Options:")[2]
+    assert not re.search(r"^  [A-Z|]+$", shown, re.MULTILINE), "an argument is listed without a word about it"
     assert row, f"docs/reference/{program}.md has no row for it"
     for option in command.params:
         if isinstance(option, click.Option) and option.expose_value:

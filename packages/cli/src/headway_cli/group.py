@@ -108,7 +108,10 @@ class LazyGroup(Group):
 def _write(
     ctx: click.Context, formatter: click.HelpFormatter, title: str, parameters: list[click.Parameter]
 ) -> None:
-    records = [record for one in parameters if (record := one.get_help_record(ctx)) is not None]
+    options = (
+        one for one in parameters if isinstance(one, click.Option)
+    )  # Arguments stand in the first line.
+    records = [record for one in options if (record := one.get_help_record(ctx)) is not None]
     if records:
         with formatter.section(title):
             formatter.write_dl(records)
