@@ -22,10 +22,10 @@ def final_states(*, seeds: int) -> set[str]:
     for seed in range(seeds):
         life = Simulation(seed)
         life.run()
-        for run_id in life.ledger.entries:
-            events = life.ledger.events(run_id)
+        for run_id in life.journal.entries:
+            events = life.journal.events(run_id)
             assert isinstance(events[0], Submitted)
-            run = replay(life.ledger.plans[events[0].plan], events)
+            run = replay(life.journal.plans[events[0].plan], events)
             if run.phase == "finished":
                 found |= {run.step_status(step) for step in run.plan.by_id}
     return found

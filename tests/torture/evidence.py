@@ -17,7 +17,7 @@ from headway.core.evolve import replay
 from headway.core.plan import Permission, Plan
 from headway.core.run import Final, Run
 from headway.service.codec import plan_from_json
-from headway.service.ledger import decode_events
+from headway.service.entries import decode_events
 from headway.simulation.invariants import Broken, check_folds, check_history
 
 from tests.programs import Away, Client, Refusal

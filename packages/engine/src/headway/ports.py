@@ -104,7 +104,7 @@ class History:
 
 @value
 class JournalLine:
-    """One stored entry, as a reader of the ledger sees it.  `number` orders all entries of the store."""
+    """One stored entry, as a reader of the journal sees it.  `number` orders all entries of the store."""
 
     number: int
     run: str

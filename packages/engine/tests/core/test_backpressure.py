@@ -12,8 +12,8 @@ from headway.core import commands as c
 from headway.core import events as e
 from headway.core.plan import Collect, Ends, Relay, Retry
 from headway.core.world import World
+from headway.service.entries import decode_run, encode_run
 from headway.service.jobs.story import Story
-from headway.service.ledger import decode_run, encode_run
 from headway_wire.errors import Throttled
 
 from packages.engine.tests.core import worlds

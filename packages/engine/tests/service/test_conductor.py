@@ -14,7 +14,7 @@ from headway.core.run import Run
 from headway.core.world import World
 from headway.ports import Delivery, Entry
 from headway.service.conductor import Conductor
-from headway.service.ledger import decode_events
+from headway.service.entries import decode_events
 
 from packages.engine.tests.core.jobs import agent, graph, member
 from packages.engine.tests.core.worlds import world

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from headway.core import events as e
 from headway.core.evolve import replay
-from headway.service.ledger import decode_events, decode_run, encode_events, encode_run
+from headway.service.entries import decode_events, decode_run, encode_events, encode_run
 
 from packages.engine.tests.core.jobs import Box, agent, graph
 

@@ -14,7 +14,7 @@ from headway.core import events as e
 from headway.core.grafts import mapped, patched
 from headway.core.plan import Json, Plan
 from headway.core.run import Run
-from headway.service import conductor, ledger
+from headway.service import conductor, entries
 from headway.service.jobs import story
 from headway.simulation import campaign, invariants
 
@@ -191,11 +191,11 @@ def nobody_is_woken_when_an_agent_is_free(patch: pytest.MonkeyPatch) -> None:
 
 
 def an_inbox_is_left_out_of_snapshots(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ledger, "deque", lambda messages: deque())
+    patch.setattr(entries, "deque", lambda messages: deque())
 
 
 def restarts_are_left_out_of_snapshots(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(ledger, "_PLAIN", [name for name in ledger._PLAIN if name != "restarts"])
+    patch.setattr(entries, "_PLAIN", [name for name in entries._PLAIN if name != "restarts"])
 
 
 def restarts_are_forgotten_with_the_engine(patch: pytest.MonkeyPatch) -> None:
@@ -231,7 +231,7 @@ def nobody_is_let_in_again(patch: pytest.MonkeyPatch) -> None:
 
 
 def what_waits_outside_is_left_out_of_snapshots(patch: pytest.MonkeyPatch) -> None:
-    original = ledger.encode_run
+    original = entries.encode_run
 
     def encode_run(run: Run) -> bytes:
         bare = run.copy()

@@ -35,8 +35,8 @@ from headway.core.plan import Plan
 from headway.core.run import Gate, Granted, Ready, Run, Unknown
 from headway.core.world import World
 from headway.ports import Delivery, Entry, GateHead, Link, RunHead
+from headway.service.entries import encode_events, encode_run
 from headway.service.heads import RESTING, decided, delivery, gate_head, old_gate_head, run_head, withdrawn
-from headway.service.ledger import encode_events, encode_run
 from headway.service.pools import Pools
 
 log = logging.getLogger("headway.engine")

@@ -11,7 +11,7 @@ from headway.core.plan import Plan
 from headway.core.run import Run
 from headway.ports import Journal
 from headway.service.codec import digest_of, plan_from_json, plan_to_json
-from headway.service.ledger import fold
+from headway.service.entries import fold
 
 log = logging.getLogger("headway.engine")
 

@@ -9,7 +9,7 @@ from headway.core import events as e
 from headway.core.gates import APPROVAL
 from headway.core.plan import BUNDLE, WORKFLOW, Permission
 from headway.ports import JournalLine
-from headway.service.ledger import decode_events
+from headway.service.entries import decode_events
 
 DIGEST_SHOWN = 8
 """So many characters of a bundle's digest tell it apart."""

@@ -16,9 +16,9 @@ from headway.core.plan import Permission, Plan
 from headway.core.run import Final, Run
 from headway.core.world import INBOX_MESSAGES_MAX, RUN_MESSAGES_MAX
 from headway.ports import Delivery
+from headway.service.entries import decode_run, encode_run
 from headway.service.jobs.records import workflow_state
 from headway.service.jobs.story import TERMINAL, Story
-from headway.service.ledger import decode_run, encode_run
 from headway.simulation.accounts import Account
 from headway.simulation.checks import Broken, check
 

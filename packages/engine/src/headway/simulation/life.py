@@ -23,7 +23,7 @@ from headway.simulation.moments import check_changes, check_crew, check_slots, c
 from headway.simulation.nuisances import nuisance
 from headway.simulation.plans import random_plan, simple_evaluate
 from headway.simulation.workers import answer_to
-from headway.simulation.world import CHANGES, Crew, Ledger, Plugin
+from headway.simulation.world import CHANGES, Crew, PlayedJournal, Plugin
 
 POOLS = {"default": 3, "narrow": 1, "executor/default": 2, "executor/narrow": 1}
 TENANT = "sim"
@@ -75,7 +75,7 @@ class Simulation:
         self.outcomes: Counter[str] = Counter()
         self.happened: Counter[str] = Counter()
         self._evaluate = evaluate or simple_evaluate
-        self.ledger = Ledger()
+        self.journal = PlayedJournal()
         self.plugin = Plugin(permissions=permissions)
         self.crew = Crew()
         works = [step.work for plan in self.plans for step in plan.steps]
@@ -154,7 +154,7 @@ class Simulation:
 
     def _waits(self, run_id: str) -> bool:
         """Whether a run has not begun, so that memory need not hold it."""
-        return self.ledger.fold(run_id, self.random).status() == "queued"
+        return self.journal.fold(run_id, self.random).status() == "queued"
 
     # The link port: deliveries fly until somebody looks at them ---------------------------------------
 
@@ -163,7 +163,7 @@ class Simulation:
         for delivery in deliveries:
             dispatched = any(
                 isinstance(event, e.Dispatched | e.Redelivered) and event.step == delivery.step
-                for events in reversed(self.ledger.told.get(delivery.run, []))
+                for events in reversed(self.journal.told.get(delivery.run, []))
                 for event in events
             )
             check(dispatched, 1, f"{delivery.id} was sent before its intent was durable")
@@ -215,7 +215,7 @@ class Simulation:
             inputs = random_inputs(self.random, plan) if plan.job is not None else {}
         mode = self.random.choice(["guided", "guided", "autonomous", "manual"])
         hold = self.random.random() < 0.1
-        command = c.Submit(run_id, TENANT, self.ledger.keep(plan), dict(inputs), "ada", mode, "", 0, hold)
+        command = c.Submit(run_id, TENANT, self.journal.keep(plan), dict(inputs), "ada", mode, "", 0, hold)
 
         def done(error: BaseException | None) -> None:
             if error is None:
@@ -243,7 +243,7 @@ class Simulation:
 
     def _adopt(self, *runs: str, recovered: bool = False, moving: bool = True) -> None:
         """Take runs into memory.  moving: else those that were held go on being so, as in the engine."""
-        folded = [self.ledger.fold(id, self.random) for id in runs]
+        folded = [self.journal.fold(id, self.random) for id in runs]
         for run in [run for run in folded if self.conductor.adopt(run)]:
             if moving or run.status() != "queued":
                 self.conductor.go_on(run.id, now_ms=self.now_ms, recovered=recovered)
@@ -257,19 +257,19 @@ class Simulation:
         if chance < 0.3:
             self._crash()  # before the write
         elif chance < 0.6:
-            self.ledger.append(entries)
+            self.journal.append(entries)
             self._crash()  # after the write, before anybody was told
         elif chance < 1.0:
             self._adopt(*self.conductor.fail(batch, Unavailable("the disk is full")))
         else:
-            self.conductor.settle(batch, self.ledger.append(entries))
+            self.conductor.settle(batch, self.journal.append(entries))
             check_crew(self.conductor, self.crew)
 
     def _crash(self) -> None:
         """Everything in memory is gone; what is in the journal is taken over."""
         self.crew.end()
         self.conductor = self._new_conductor()
-        self._adopt(*(run for run in self.ledger.entries if run not in self.ledger.over), recovered=True)
+        self._adopt(*(run for run in self.journal.entries if run not in self.journal.over), recovered=True)
 
     # What attempts come to --------------------------------------------------------------------------
 
@@ -315,7 +315,7 @@ class Simulation:
         failure = None if worked else e.Failure("plugin_error", "it did not work", self.random.random() < 0.7)
         output, done = {"ok": True}, self.random.random() < 0.3
         emits = (e.Emission("note", {"n": self.random.randint(0, 9)}),) if self.random.random() < 0.8 else ()
-        if self.ledger.plan_of(place[0]).job is not None:
+        if self.journal.plan_of(place[0]).job is not None:
             done, emits = False, ()  # A plugin has an output, and says nothing more.
         report = c.Report(
             *place[1:], output, failure, emits, state={"turns": 1}, done=(output,) if done else ()
@@ -414,7 +414,7 @@ class Simulation:
         if not self.acked:
             return
         run_id = self.random.choice(sorted(self.acked))
-        plan = self.ledger.plan_of(run_id)
+        plan = self.journal.plan_of(run_id)
         stranger = self.random.choice(sorted(self.decided) or ["apr-0-1"])
         self._command(run_id, nuisance(self.random, run_id, plan, stranger, self._message()))
 
@@ -465,13 +465,13 @@ class Simulation:
         self.plugin.up = True
         for number in range(DRAIN_MAX):
             self._flush(faults=False)
-            open_runs = sorted(self.acked - self.ledger.over)
+            open_runs = sorted(self.acked - self.journal.over)
             if not open_runs and not self.conductor.has_work():
                 return
             self._plugins_ready()
             for run_id in open_runs:
                 self._encourage(run_id)
-                if number > PATIENCE and self.ledger.plan_of(run_id).job is not None:
+                if number > PATIENCE and self.journal.plan_of(run_id).job is not None:
                     self._command(run_id, c.Cancel("ada"))
             while self.flying:
                 self._land_well(self.flying.pop())
@@ -521,21 +521,21 @@ class Simulation:
     def _check_histories(self) -> None:
         grants: Counter[str] = Counter()
         for run_id in self.acked:
-            check(run_id in self.ledger.entries, 1, f"{run_id} was acknowledged and is lost")
-        for run_id in self.ledger.entries:
-            plan, events = self.ledger.plan_of(run_id), self.ledger.events(run_id)
+            check(run_id in self.journal.entries, 1, f"{run_id} was acknowledged and is lost")
+        for run_id in self.journal.entries:
+            plan, events = self.journal.plan_of(run_id), self.journal.events(run_id)
             self.happened.update(_kind(event) for event in events)
             run = check_history(
                 plan, events, grants, sent=self.crew.given, said=self.crew.said, room=self._room
             )
-            head = self.ledger.heads[run_id]
+            head = self.journal.heads[run_id]
             check(head == run.status(), 1, f"{run_id} is {run.status()}, lists say {head}")
             check_folds(plan, events, run, cut=self.random.randint(1, len(events)))
             if plan.job is not None and self.random.random() < 0.5:
-                entries = self.ledger.told[run_id]
+                entries = self.journal.told[run_id]
                 check_story(plan, entries, since=self.random.randint(1, len(entries)))
         for gate, run_id in self.decided.items():
-            decided = any(isinstance(ev, e.Decided) and ev.gate == gate for ev in self.ledger.events(run_id))
+            decided = any(isinstance(ev, e.Decided) and ev.gate == gate for ev in self.journal.events(run_id))
             check(decided, 1, f"the decision on {gate} was acknowledged and is lost")
         check_changes(self.plugin.changes, grants)
 

@@ -15,7 +15,7 @@ from headway.core.run import Run, Running
 from headway.core.world import Facts
 from headway.ports import Delivery, Entry
 from headway.service.codec import plan_from_json, plan_to_json
-from headway.service.ledger import decode_events, fold
+from headway.service.entries import decode_events, fold
 from headway.simulation.checks import check
 
 CHANGES: Mapping[str, int] = {"change": 2, "raze": 3, "put": 2}
@@ -112,7 +112,7 @@ class Crew:
 
 
 @dataclass
-class Ledger:
+class PlayedJournal:
     """A journal in memory, and the plans of its runs as they were stored."""
 
     entries: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)

@@ -23,6 +23,7 @@ from headway.core.plan import Plan
 from headway.core.run import Run
 from headway.ports import OPEN_STATUSES, Records, RunHead
 from headway.service.engine import Engine
+from headway.service.entries import decode_events
 from headway.service.jobs.fitting import fitted
 from headway.service.jobs.known import KnownBundles
 from headway.service.jobs.names import BundleNames
@@ -38,7 +39,6 @@ from headway.service.jobs.records import (
 from headway.service.jobs.stories import LINES_PER_READ, Stories
 from headway.service.jobs.story import TERMINAL
 from headway.service.launching import NOT_JOB, RETRY_MS, RETRY_MS_MAX, Bundles, job_stem
-from headway.service.ledger import decode_events
 from headway.service.watch import IDLE_MS, Watch, changed_within
 
 log = logging.getLogger("headway.jobs")

@@ -8,9 +8,9 @@ from headway_wire.manifest import Manifest
 
 from headway.core.run import Run
 from headway.service.engine import Engine
+from headway.service.entries import decode_events, fold
 from headway.service.jobs.records import Record
 from headway.service.jobs.story import Story
-from headway.service.ledger import decode_events, fold
 
 STORY_EVENTS_MAX = 5_000
 LINES_PER_READ = 500

@@ -1,4 +1,4 @@
-"""How events and folded runs are written down: plain JSON, so that any tool can read the ledger.
+"""How the events of entries, and folded runs, are written: plain JSON, so that any tool can read the journal.
 
 A body that goes to many is written once: what comes later says with the number of which earlier one it shares
 body and `meta`.
