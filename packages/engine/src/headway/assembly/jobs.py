@@ -192,6 +192,7 @@ class JobSide:
         self._definitions.on_deleted.append(self._schedules.definition_deleted)
         self.jobs.on_end.append(self._definitions.ended)
         await self._definitions.load()
+        self._run(self._definitions.finish_left())
         self._run(AgendaLoop(self._schedules.dispatcher, clock, "schedules", shared=self._shared).run())
         self._deployments = Deployments(
             store,

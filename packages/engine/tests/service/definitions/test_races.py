@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -203,3 +203,35 @@ def test_a_schedule_does_not_outlive_a_definition_that_is_deleted_while_it_is_ma
     with pytest.raises(NotFound):
         world.do(schedules.create_job_schedule(job_id="j", schedule={"cron": "@hourly"}, source={}))
     assert world.do(schedules.list_schedules(query={})) == []
+
+
+def test_an_engine_that_begins_waits_for_no_copies_but_who_asks_for_their_definition_does(
+    world: World,
+) -> None:
+    world.start("r1")
+    world.end("r1", told=False)
+    world.create("k")
+    copying, go_on = asyncio.Event(), asyncio.Event()
+    copy = world.data.copy
+
+    async def slowly(job_id: str, pairs: Sequence[tuple[str, str]]) -> list[str]:
+        copying.set()
+        await go_on.wait()
+        return await copy(job_id, pairs)
+
+    async def scenario() -> None:
+        world.data.copy = slowly  # type: ignore[method-assign]
+        world.begin_later()
+        await world.engine.load()
+        finishing = asyncio.ensure_future(world.engine.finish_left())
+        await copying.wait()
+        assert (await world.engine.get_job(job_id="k"))["status"] == "active"
+        asked = asyncio.ensure_future(start(world, "r2"))
+        await asyncio.sleep(0)
+        assert world.jobs.started == ["r1"]
+        go_on.set()
+        await asyncio.gather(finishing, asked)
+
+    world.do(asyncio.wait_for(scenario(), 20))
+    assert world.runs() == {"r1": "completed", "r2": "running"}
+    assert len(world.data.copies) == 1

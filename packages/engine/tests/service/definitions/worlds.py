@@ -143,6 +143,7 @@ class World:
         """An engine of that name, in a new life."""
         self.begin_later(owner)
         self.do(self.engine.load())
+        self.do(self.engine.finish_left())
 
     def begin_later(self, owner: str = "one") -> None:
         """An engine that has not looked at what an earlier life left."""

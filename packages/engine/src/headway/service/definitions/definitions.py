@@ -52,8 +52,12 @@ class Definitions:
         self.ended = self._shelf.ended
 
     async def load(self) -> None:
-        """Finish what an earlier life of this engine left; to be called once, before anything else."""
+        """Look for what an earlier life of this engine left; to be called once, before anything else."""
         self._count = await self._shelf.load()
+
+    async def finish_left(self) -> None:
+        """Finish what that is; to be called once after `load`, beside everything else."""
+        await self._shelf.finish_left()
 
     async def create_job(
         self,

@@ -113,21 +113,27 @@ class Shelf:
         self.stored = Documents(records, clock, f"/mirrorneuron/{tenant}/definitions/", Definition)
         self.starting: set[str] = set()
         self.on_deleted: list[Callable[[str], Awaitable[None]]] = []
+        self._left: list[Definition] = []
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._clock, self._jobs, self._data, self._owner = clock, jobs, data, owner
 
     async def load(self) -> int:
-        """Finish what an earlier life of this engine left; returns how many definitions there are."""
+        """Look for what an earlier life of this engine left; returns how many definitions there are."""
         found = await self.stored.all()
-        for definition in found:
+        self._left = [one for one in found if one.status == DELETED or one.open_runs]
+        return len(found)
+
+    async def finish_left(self) -> None:
+        """Finish what `load` has found.  Copies take long; who asks for a definition waits for its own."""
+        while self._left:
+            definition = self._left.pop()
             try:
                 if definition.status == DELETED:
                     await self._clear_away(definition.job_id)
-                elif definition.open_runs:
+                else:
                     await self.settle(definition)
             except HeadwayError as error:
                 log.warning("definition %s is looked after later: %s", definition.job_id, error.message)
-        return len(found)
 
     async def get(self, job_id: str) -> Definition:
         """The definition, with runs closed that are over.  Raises NotFound."""
