@@ -118,6 +118,30 @@ def test_instances_in_the_ledger_share_the_box_of_their_step() -> None:
     assert made.nodes["score"].after == ("split",)
 
 
+def test_a_failed_instance_shows_on_its_step_though_others_ended_with_the_job() -> None:
+    steps: dict[str, Object] = {"score": {"status": "cancelled"}, "best": {"status": "cancelled"}}
+    told = [
+        event("workflow_step_scattered", 10, step_id="score", instance_ids=["score[0]", "score[1]"]),
+        event("workflow_step_attempt_retry_scheduled", 20, step_id="score[1]"),
+        event("workflow_step_failed", 30, step_id="score[0]"),
+    ]
+
+    made = scene(
+        job(status="failed", agents=[agent("score"), agent("best")], steps=steps, step_edges="score>best"),
+        *told,
+    )
+
+    assert (made.standing("score"), made.standing("best")) == ("failed", "cancelled")
+
+
+def test_agents_that_had_nothing_to_do_are_not_shown_as_done() -> None:
+    agents = [agent("a", done=1, status="completed"), agent("b", error="no"), agent("c", status="completed")]
+
+    made = scene(job(status="failed", agents=agents, edges="a>b, b>c"))
+
+    assert (made.standing("a"), made.standing("c")) == ("completed", "skipped")
+
+
 def test_instances_that_only_events_tell_of_share_the_box_too() -> None:
     steps: dict[str, Object] = {"score": {"status": "running"}, "best": {}}
     told = [

@@ -141,6 +141,21 @@ def test_a_failure_is_told_when_it_is_over() -> None:
     assert "✘ failed" in framed(found)
 
 
+def test_why_it_failed_is_told_whole_though_the_terminal_is_narrow() -> None:
+    why = (
+        "the worker exited with code 1: the database at db.internal:5432 refused the connection of reporting"
+    )
+    found = told(
+        scene("load"), item("failed", "load", "failed", error={"code": "x", "message": why}), at_ms=1
+    )
+    found = told(found, item("finished", status="failed"), at_ms=2)
+
+    lines = framed(found, width=60).splitlines()
+
+    assert max(map(len, lines)) <= 60
+    assert why in " ".join(" ".join(lines).split())
+
+
 def test_an_engine_that_is_away_shows_above_the_graph() -> None:
     found = diamond()
     found.notice = "the engine stopped; trying again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,9 @@ from headway_cli.output import clean, duration, flat
 GATES_MAX = 3
 RECENT_LINES = 4
 PARAMS_MAX = 4
+NOTES_MAX = 6
+"""Failures that are told, and rows that they share."""
+ROOM_MIN = 20
 FAILED = ("failed", "rejected", "partial")
 
 
@@ -28,7 +32,7 @@ def frame(scene: Scene, *, width: int, height: int, now_ms: int) -> list[Line]:
     graph = graph if scene.exact else reduced(graph)
     notice: Line = [(f" {clean(scene.notice)}", "bold yellow")] if scene.notice else []
     head = [_head(scene, now_ms), notice]
-    foot = _foot(scene, now_ms)
+    foot = _foot(scene, width, now_ms)
     room = max(height - len(head) - len(foot) - 1, 3)
     recent = [] if scene.ended else _recent(scene)
     picture = None
@@ -64,7 +68,7 @@ def _head(scene: Scene, now_ms: int) -> Line:
     ]
 
 
-def _foot(scene: Scene, now_ms: int) -> list[Line]:
+def _foot(scene: Scene, width: int, now_ms: int) -> list[Line]:
     lines: list[Line] = []
     for id, step in list(scene.open_gates.items())[:GATES_MAX]:
         lines += _gate(scene, id, step, now_ms)
@@ -74,7 +78,7 @@ def _foot(scene: Scene, now_ms: int) -> list[Line]:
     for step in scene.unknown[:GATES_MAX]:
         lines += _unknown(scene, step)
     if scene.ended:
-        lines += _failures(scene)
+        lines += _failures(scene, width)
     return lines
 
 
@@ -129,16 +133,32 @@ def _unknown(scene: Scene, step: str) -> list[Line]:
     ]
 
 
-def _failures(scene: Scene) -> list[Line]:
-    lines: list[Line] = []
-    for id in scene.states:
-        state = scene.state(id)
-        if state.status in FAILED and state.note:
-            note = fitted(clean(state.note).replace("\n", " "), 400)
-            lines.append([(f" {glyph(state.status, 0)} {clean(id)}", style(state.status)), (f"  {note}", "")])
-    if not lines and scene.error:
-        lines.append([(f" {clean(scene.error)}", style("failed"))])
-    return lines[: 2 * GATES_MAX]
+def _failures(scene: Scene, width: int) -> list[Line]:
+    found = [
+        (f" {glyph(state.status, 0)} {clean(id)}  ", style(state.status), state.note)
+        for id, state in ((id, scene.state(id)) for id in scene.states)
+        if state.status in FAILED and state.note
+    ][:NOTES_MAX]
+    if not found and scene.error:
+        found = [(" ", style("failed"), scene.error)]
+    return [line for one in found for line in _told(*one, rows=NOTES_MAX // len(found), width=width)]
+
+
+def _told(label: str, colour: str, text: str, *, rows: int, width: int) -> list[Line]:
+    """A text behind a label, in so many rows: the one thing that whoever looks at a failure wants whole."""
+    behind, below = " " * len(label), " " * 5
+    room = max(width, len(label) + ROOM_MIN)
+    lines = textwrap.wrap(
+        clean(text).replace("\n", " "),
+        room,
+        initial_indent=behind,
+        subsequent_indent=below,
+        max_lines=rows,
+        placeholder=" …",
+    )
+    plain = "" if label.strip() else colour
+    first: Line = [(label, colour), ("".join(lines[:1])[len(label) :], plain)]
+    return [first, *([(line, plain)] for line in lines[1:])]
 
 
 def _recent(scene: Scene) -> list[Line]:

@@ -130,8 +130,10 @@ def why(step: Record) -> str:
 def _spread(mapped: State, instances: Iterable[State]) -> State:
     """The state of a step that was spread over items: it runs until all of its instances have ended."""
     found = list(instances)
-    over = all(one.status in FINAL for one in found)
-    worst = "failed" if any(one.status == "failed" for one in found) else "completed"
+    ended = mapped.status in ("failed", "cancelled")  # With the run, whatever its instances were about to do.
+    over = ended or all(one.status in FINAL for one in found)
+    whole = mapped.status if ended else "completed"
+    worst = "failed" if any(one.status == "failed" for one in found) else whole
     begun = [one.started_ms for one in found if one.started_ms]
     return State(
         status=worst if over else "running",
@@ -148,8 +150,10 @@ def _agent_state(agent: Record, job_status: str) -> State:
     handled = int(agent.get("processed_messages") or 0)
     if status == "ready" and not handled:
         status = "pending"
-    if job_status == "completed" and status not in FINAL:
-        status = "completed" if handled else "skipped"
+    if job_status in ENDED and status != "failed" and not handled:
+        status = "skipped"
+    elif job_status == "completed" and status not in FINAL:
+        status = "completed"
     queued, pressure = _waiting([agent])
     return State(
         status=status, note=error_text(agent.get("last_error") or ""), queued=queued, pressure=pressure
