@@ -12,8 +12,6 @@ from collections.abc import Mapping, Sequence
 
 from headway.core.plan import Json
 
-OPERATORS = ("==", "!=", ">", ">=", "<", "<=", "contains", "in", "exists")
-
 _INDEX = re.compile(r"-?[0-9]{1,9}")
 _EXPRESSION = re.compile(
     r"\s*\$\{([^}]*)\}\s*(==|!=|>=|<=|>|<|contains\b|in\b|exists\b)\s*(.*?)\s*", re.DOTALL

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 
 from headway_wire import link as wire
 from headway_wire.errors import HeadwayError, Invalid
+from headway_wire.seal import SPAN_FIELDS
 
 from headway.directory import Directory, Instance, Vouch
 from headway.links.outcome import answer, failure, never_sent
@@ -24,7 +25,6 @@ log = logging.getLogger("headway.links")
 
 KNOWN_MAX = 10_000
 DOUBTFUL_MAX = 10_000
-SPAN_FIELDS = ("start_epoch_ms", "end_epoch_ms", "timezone", "original_expression")
 
 Strand = Callable[[list[Delivery]], None]
 """Takes deliveries that certainly never left."""

@@ -29,7 +29,6 @@ TEXT_CHARS_MAX = 1_000
 NEAREST_MAX = 3
 RELOAD_S = 5.0
 APPROVAL_MS_MIN = 1_000
-MASK = "********"
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from headway_wire.bundle import bundle_digest, check_payloads
+from headway_wire.bundle import MANIFEST, PAYLOADS, bundle_digest, check_payloads
 from headway_wire.errors import NotFound, Unavailable
 
 SMALL_BYTES_MAX = 262_144
@@ -28,8 +28,6 @@ KEPT_MAX = 10_000
 USED_S = 600.0
 """That a bundle is in use is written down so often at most."""
 
-MANIFEST = "manifest.json"
-PAYLOADS = "payloads"
 DRAFT, HIDDEN, GONE = ".new-", ".old-", ".gone-"
 """Beginnings of the names of folders that are being written, whole but out of sight, and being deleted."""
 

@@ -13,11 +13,10 @@ from headway_wire.bundle import BUNDLE_BYTES_MAX, deep_merge
 from headway_wire.errors import Invalid
 from headway_wire.manifest.fields import is_plain
 from headway_wire.manifest.findings import Findings
+from headway_wire.manifest.reading import EVERY_ENTRYPOINT
 
 from headway.core.value import value
-
-CONFIG_VARIABLE = "MN_BLUEPRINT_CONFIG_JSON"
-EVERY_ENTRYPOINT = "__entrypoints__"
+from headway.service.cluster.templates import CONFIG_VARIABLE
 
 IDENTITIES = frozenset({"run_id", "blueprint_run_id", "MN_RUN_ID", "MN_ATTEMPT_ID"})
 """Keys whose value is the id of a run, or begins with it."""

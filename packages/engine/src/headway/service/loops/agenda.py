@@ -14,11 +14,11 @@ from headway_wire.errors import HeadwayError
 
 from headway.ports import Clock
 from headway.service.agenda import Agenda
+from headway.service.launching import RETRY_MS
 
 REST_MS_MAX = 20_000
 """The longest sleep: the machine's clock may be set forward, or the machine may have slept, meanwhile."""
 
-RETRY_MS = 1_000
 REFRESH_MS = 5_000
 """Where several engines share a store: how soon this one knows what another was asked."""
 
