@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -175,6 +176,10 @@ class Terminal:
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode())
+
+    def interrupt(self) -> None:
+        """What Ctrl+C does."""
+        self._process.send_signal(signal.SIGINT)
 
     def end(self) -> int:
         """Read to the end and return the exit code."""

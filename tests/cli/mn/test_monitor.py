@@ -148,6 +148,17 @@ def test_interrupting_ends_the_watching_and_not_the_job(play: Playing, author: A
     assert not [name for name, _ in play.stage.calls if name == "cancel"]
 
 
+def test_who_stops_watching_a_picture_is_told_that_the_job_goes_on(play: Playing, author: Author) -> None:
+    play.job("j", job("j", agents=[agent("a")]), event("job_running"))
+
+    with author.sit("job", "monitor", "j") as terminal:
+        terminal.until("job_running")
+        terminal.interrupt()
+        assert terminal.end() == 130
+
+    assert "Stopped watching; j goes on." in terminal.text
+
+
 @pytest.mark.parametrize("columns", [40, 100, 200])
 def test_a_picture_stays_within_its_terminal(play: Playing, author: Author, columns: int) -> None:
     agents = [agent(f"agent-number-{n}", depth=n, done=n) for n in range(12)]

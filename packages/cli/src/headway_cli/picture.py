@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import click
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
@@ -12,7 +13,7 @@ from headway_cli.app import App
 from headway_cli.draw.canvas import Line
 from headway_cli.draw.frame import frame
 from headway_cli.draw.scene import Scene
-from headway_cli.output import now_ms
+from headway_cli.output import clean, now_ms
 
 ROWS_LEFT = 1
 """Rows of the terminal that the picture leaves to the line below it."""
@@ -25,13 +26,18 @@ def drawn(app: App, scene: Scene, *, news: Callable[[], bool], enough: Callable[
     enough: asked after each frame.  Raises what they raise.
     """
     console = Console(no_color=app.colourless or None, highlight=False, soft_wrap=False)
-    with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-        going = True
-        while going:
-            going = news()
-            live.update(_text(console, scene), refresh=True)
-            if going and enough():
-                return
+    try:
+        with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
+            going = True
+            while going:
+                going = news()
+                live.update(_text(console, scene), refresh=True)
+                if going and enough():
+                    return
+    except KeyboardInterrupt:
+        if not scene.ended:
+            click.echo(f"\nStopped watching; {clean(scene.id)} goes on.", err=True)
+        raise
 
 
 def _text(console: Console, scene: Scene) -> Text:
