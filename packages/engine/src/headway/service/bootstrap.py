@@ -13,6 +13,7 @@ from headway_wire.errors import Conflict, NotFound
 from headway_wire.tenantid import id_from_slug
 
 from headway.ports import Clock, Records
+from headway.service.documents import every
 from headway.service.identity import KEYS, TENANTS, USERNAMES, USERS, ApiKey, Tenant, User, new_key
 
 ADMIN = "admin"
@@ -96,14 +97,11 @@ async def reset_key(records: Records, clock: Clock, *, username: str = ADMIN) ->
     if user.role != "admin":
         raise Conflict(f"'{username}' is {user.role}; only an admin's key can be reset here")
     now_ms = clock.now_ms()
-    after = ""
-    while page := await records.list(KEYS, after=after):
-        after = page[-1].key
-        for item in page:
-            old = msgspec.json.decode(item.value, type=ApiKey)
-            if old.user == user.id and old.active:
-                ended = msgspec.structs.replace(old, active=False)
-                await records.put(item.key, msgspec.json.encode(ended), now_ms=now_ms)
+    async for item in every(records, KEYS):
+        old = msgspec.json.decode(item.value, type=ApiKey)
+        if old.user == user.id and old.active:
+            ended = msgspec.structs.replace(old, active=False)
+            await records.put(item.key, msgspec.json.encode(ended), now_ms=now_ms)
     key, secret = new_key(user.id, description="made by reset-key", now_ms=now_ms)
     await records.put(KEYS + key.id, msgspec.json.encode(key), now_ms=now_ms)
     active = msgspec.structs.replace(user, active=True)

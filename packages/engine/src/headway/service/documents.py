@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Generic, TypeVar
 from urllib.parse import quote, unquote
 
@@ -22,6 +22,15 @@ TRIES_MAX = 50
 PAGE = 200
 
 
+async def every(records: Records, prefix: str) -> AsyncIterator[Record]:
+    """Each record whose key begins with `prefix`, by key; what is written meanwhile may be missed."""
+    after = ""
+    while page := await records.list(prefix, after=after, limit=PAGE):
+        after = page[-1].key
+        for record in page:
+            yield record
+
+
 class Documents(Generic[D]):
     """The documents of one kind below `prefix`, by name.  A name may be any text."""
 
@@ -37,10 +46,8 @@ class Documents(Generic[D]):
     async def all(self) -> list[D]:
         """Every document, by name; what cannot be read is logged and left out, so that it harms no other."""
         found: list[D] = []
-        after = ""
-        while page := await self._records.list(self._prefix, after=after, limit=PAGE):
-            after = page[-1].key
-            found += self._readable(page)
+        async for record in every(self._records, self._prefix):
+            found += self._readable([record])
         return found
 
     async def first(self, limit: int) -> list[D]:
@@ -49,12 +56,8 @@ class Documents(Generic[D]):
 
     async def names_after(self, count: int) -> list[str]:
         """The names of all documents but the first `count`."""
-        names: list[str] = []
-        after = ""
-        while page := await self._records.list(self._prefix, after=after, limit=PAGE):
-            after = page[-1].key
-            names += [unquote(record.key.removeprefix(self._prefix)) for record in page]
-        return names[count:]
+        keys = [record.key async for record in every(self._records, self._prefix)]
+        return [unquote(key.removeprefix(self._prefix)) for key in keys[count:]]
 
     async def create(self, name: str, document: D) -> None:
         """Write a new document.  Raises Conflict when the name is taken."""

@@ -23,6 +23,7 @@ from headway_wire.errors import Conflict, Forbidden, NotFound, Throttled, Unauth
 
 from headway.ports import Clock, Records
 from headway.service.access import Ability, Actor, require
+from headway.service.documents import every
 
 log = logging.getLogger("headway.access")
 
@@ -233,15 +234,12 @@ class Identity:
     async def _end_old_sessions(self, key: str, now_ms: int) -> None:
         """Remove expired sessions, and the oldest of `key` beyond its bound."""
         own: list[Session] = []
-        after = ""
-        while page := await self._records.list(SESSIONS, after=after):
-            after = page[-1].key
-            for record in page:
-                session = msgspec.json.decode(record.value, type=Session)
-                if now_ms >= session.refresh_expires_ms:
-                    await self._records.delete(record.key)
-                elif session.key == key:
-                    own.append(session)
+        async for record in every(self._records, SESSIONS):
+            session = msgspec.json.decode(record.value, type=Session)
+            if now_ms >= session.refresh_expires_ms:
+                await self._records.delete(record.key)
+            elif session.key == key:
+                own.append(session)
         own.sort(key=lambda session: session.refresh_expires_ms, reverse=True)
         for session in own[SESSIONS_PER_KEY_MAX - 1 :]:
             await self._records.delete(SESSIONS + session.id)
@@ -267,16 +265,13 @@ class Identity:
         require(actor, Ability.OWN_KEYS)
         found: list[tuple[ApiKey, User]] = []
         users: dict[str, User | None] = {}
-        after = ""
-        while page := await self._records.list(KEYS, after=after):
-            after = page[-1].key
-            for record in page:
-                key = msgspec.json.decode(record.value, type=ApiKey)
-                if key.user not in users:
-                    users[key.user] = await self._user(key.user)
-                user = users[key.user]
-                if user is not None and self._sees(actor, user):
-                    found.append((key, user))
+        async for record in every(self._records, KEYS):
+            key = msgspec.json.decode(record.value, type=ApiKey)
+            if key.user not in users:
+                users[key.user] = await self._user(key.user)
+            user = users[key.user]
+            if user is not None and self._sees(actor, user):
+                found.append((key, user))
         return found
 
     async def create_key(self, actor: Actor, *, description: str = "") -> tuple[ApiKey, str]:

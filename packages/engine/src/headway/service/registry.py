@@ -24,6 +24,7 @@ from headway.core.events import Failure
 from headway.core.world import Facts
 from headway.directory import Instance
 from headway.ports import Clock, Records
+from headway.service.documents import every
 from headway.service.plugins import Plugin, choices, restored, same_name, stored
 from headway.service.registration import Declared
 
@@ -63,14 +64,11 @@ class Registry:
         """Read the registrations of these tenants back, as not connected yet; returns how many."""
         count = 0
         for tenant in tenants:
-            after, prefix = "", f"/mirastack/{tenant}/plugins/"
-            while page := await self._records.list(prefix, after=after):
-                after = page[-1].key
-                for record in page:
-                    plugin = restored(tenant, record.value)
-                    self._keep(plugin)
-                    self._processes.update(dict.fromkeys(plugin.instances, (tenant, plugin.name)))
-                    count += 1
+            async for record in every(self._records, f"/mirastack/{tenant}/plugins/"):
+                plugin = restored(tenant, record.value)
+                self._keep(plugin)
+                self._processes.update(dict.fromkeys(plugin.instances, (tenant, plugin.name)))
+                count += 1
         return count
 
     # What decisions ask ---------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from headway.core.plan import Json, Mode
 from headway.ports import Clock, Record, Records
 from headway.runbooks.durations import EXPECTED, duration_ms
 from headway.service.access import Ability, Actor, require
+from headway.service.documents import every
 from headway.service.engine import Policy
 
 log = logging.getLogger("headway.settings")
@@ -127,11 +128,8 @@ class Settings:
         """Read all settings; again when another engine may have changed some."""
         writes = self._writes
         found: dict[tuple[str, str], tuple[Json, int]] = {}
-        after = ""
-        while page := await self._records.list(PREFIX, after=after):
-            after = page[-1].key
-            for record in page:
-                found[_place(record)] = (msgspec.json.decode(record.value), record.updated_ms)
+        async for record in every(self._records, PREFIX):
+            found[_place(record)] = (msgspec.json.decode(record.value), record.updated_ms)
         if writes == self._writes:  # Else what was read may be older than what was written here meanwhile.
             self._set = found
             self._policies = {}

@@ -9,6 +9,7 @@ import msgspec
 from headway_wire.errors import Forbidden, Invalid
 
 from headway.ports import Clock, Records
+from headway.service.documents import every
 from headway.service.identity import TENANTS, Tenant
 
 FRESH_MS = 2_000
@@ -63,9 +64,6 @@ class Tenants:
 
     async def all(self) -> list[Tenant]:
         """Every tenant, by id."""
-        tenants: list[Tenant] = []
-        after = ""
-        while page := await self._records.list(TENANTS, after=after):
-            after = page[-1].key
-            tenants += [msgspec.json.decode(record.value, type=Tenant) for record in page]
-        return tenants
+        return [
+            msgspec.json.decode(record.value, type=Tenant) async for record in every(self._records, TENANTS)
+        ]

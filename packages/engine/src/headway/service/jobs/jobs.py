@@ -22,6 +22,7 @@ from headway.core.events import Delivered, Message
 from headway.core.plan import Plan
 from headway.core.run import Run
 from headway.ports import OPEN_STATUSES, Records, RunHead
+from headway.service.documents import every
 from headway.service.engine import Engine
 from headway.service.entries import decode_events
 from headway.service.jobs.fitting import fitted
@@ -418,10 +419,8 @@ class Jobs:
 
     async def load(self) -> None:
         """Remember what was cleared; to be called once, before anything else."""
-        prefix, after = self._cleared_key(""), ""
-        while page := await self._records.list(prefix, after=after):
-            self._cleared |= {record.key.removeprefix(prefix) for record in page}
-            after = page[-1].key
+        prefix = self._cleared_key("")
+        self._cleared |= {record.key.removeprefix(prefix) async for record in every(self._records, prefix)}
 
     async def note(self, job_id: str, kind: str, payload: Mapping[str, Any], agent_id: str = "") -> None:
         """Put one event into a job's history; a job that is over takes none.  Raises NotFound."""

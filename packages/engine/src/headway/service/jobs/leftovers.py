@@ -15,6 +15,7 @@ from typing import Protocol
 import msgspec
 
 from headway.ports import OPEN_STATUSES, RunHead, Store
+from headway.service.documents import every
 
 log = logging.getLogger("headway.jobs")
 
@@ -78,13 +79,10 @@ class Leftovers:
         """The digests that any record names, whatever it is about, and the jobs that were cleared."""
         named: set[str] = set()
         cleared: set[str] = set()
-        after = ""
-        while page := await self._store.list(RECORDS, after=after, limit=PAGE):
-            for record in page:
-                named.update(found.decode() for found in _DIGESTS.findall(record.value))
-                if CLEARED in record.key:
-                    cleared.add(record.key.rpartition(CLEARED)[2])
-            after = page[-1].key
+        async for record in every(self._store, RECORDS):
+            named.update(found.decode() for found in _DIGESTS.findall(record.value))
+            if CLEARED in record.key:
+                cleared.add(record.key.rpartition(CLEARED)[2])
         return named, cleared
 
     async def _of_runs(self, wanted: set[str], cleared: set[str]) -> set[str]:
