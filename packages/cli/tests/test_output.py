@@ -64,6 +64,15 @@ def test_columns_line_up_whatever_the_width_and_style_of_their_cells() -> None:
     assert {width(line.rpartition(" ")[0]) for line in lines} == {7}
 
 
+def test_a_loose_column_gives_way_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("headway_cli.output.screen_width", lambda: 40)
+    rows = [("an-id-to-be-copied", "a-long-name-of-a-workflow", "because")]
+
+    lines = [click.unstyle(line) for line in columns(("ID", "WORKFLOW", "WHY"), rows, loose="WORKFLOW")]
+
+    assert lines[1].startswith("an-id-to-be-copied  a-long") and max(map(len, lines)) <= 40
+
+
 def test_an_empty_table_says_so() -> None:
     assert click.unstyle("\n".join(columns(("A",), [], empty="no agents"))) == "no agents"
 

@@ -100,13 +100,23 @@ def paint(status: str, text: str = "") -> str:
     return click.style(shown, fg=colour) if colour else shown
 
 
-def columns(headers: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "none") -> list[str]:
-    """A table: headers and rows of cells, which may be styled.  The last column ends with the terminal."""
+def columns(
+    headers: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str = "none", loose: str = ""
+) -> list[str]:
+    """A table: headers and rows of cells, which may be styled.  The last column ends with the terminal.
+
+    loose: the header of a column that gives way where the terminal is narrow.
+    """
     cells = [list(row) for row in rows]
     if not cells:
         return [click.style(empty, fg="bright_black")]
     widths = [max(width(row[n]) for row in [list(headers), *cells]) for n in range(len(headers))]
     before = sum(widths[:-1]) + len(GAP) * (len(headers) - 1)
+    if loose and (over := before + max(len(headers[-1]), ROOM_MIN) - screen_width()) > 0:
+        at = headers.index(loose)
+        left = max(widths[at] - over, len(loose))
+        before, widths[at] = before - widths[at] + left, left
+        cells = [[*row[:at], clip(row[at], left), *row[at + 1 :]] for row in cells]
     room = max(screen_width() - before, ROOM_MIN)
     shown = [*headers[:-1], clip(headers[-1], room)]
     lines = [_row([click.style(name, bold=True) for name in shown], widths)]

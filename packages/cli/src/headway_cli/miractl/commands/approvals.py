@@ -134,7 +134,7 @@ def _list(items: Any) -> list[str]:
         for item in items
     ]
     headers = ("ID", "WORKFLOW", "STEP", "PERMISSION", "STATUS", "BY", "UNTIL", "WHAT")
-    return columns(headers, rows, empty="nothing waits for a person")
+    return columns(headers, rows, empty="nothing waits for a person", loose="WORKFLOW")
 
 
 def _what(item: Mapping[str, Any]) -> str:

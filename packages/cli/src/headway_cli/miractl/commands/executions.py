@@ -143,7 +143,7 @@ def _list(items: Any) -> list[str]:
         )
         for item in items
     ]
-    return columns(("ID", "WORKFLOW", "STATUS", "BY", "SUBMITTED", "TOOK", "ERROR"), rows)
+    return columns(("ID", "WORKFLOW", "STATUS", "BY", "SUBMITTED", "TOOK", "ERROR"), rows, loose="WORKFLOW")
 
 
 def _execution(item: Any) -> list[str]:
