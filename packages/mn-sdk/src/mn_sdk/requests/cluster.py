@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from headway_wire.mirrorneuron import cluster_v1_pb2 as v1
 from headway_wire.mirrorneuron.calls import CLUSTER_V1
@@ -61,9 +61,7 @@ def ack_runtime_status_events(event_ids: Sequence[str]) -> Call[str]:
 def reconcile_node(node_name: str, reason: str = "", dry_run: bool = False) -> Call[str]:
     """Bring the jobs of a node into the state that is recorded of them; dry_run: only count."""
     request = v1.ReconcileNodeRequest(node_name=node_name, reason=reason, dry_run=dry_run, version=1)
-    return call(
-        CLUSTER_V1 + "ReconcileNode", request, v1.ReconcileNodeResponse, lambda answer: answer.result_json
-    )
+    return call(CLUSTER_V1 + "ReconcileNode", request, v1.ReconcileNodeResponse, _result)
 
 
 def drain_node(
@@ -88,7 +86,7 @@ def drain_node(
         wait=wait,
         version=1,
     )
-    return call(CLUSTER_V1 + "DrainNode", request, v1.DrainNodeResponse, lambda answer: answer.result_json)
+    return call(CLUSTER_V1 + "DrainNode", request, v1.DrainNodeResponse, _result)
 
 
 def cancel_node_drain(node_name: str, reason: str = "", mark_eligible: bool = False) -> Call[str]:
@@ -96,34 +94,19 @@ def cancel_node_drain(node_name: str, reason: str = "", mark_eligible: bool = Fa
     request = v1.CancelNodeDrainRequest(
         node_name=node_name, reason=reason, mark_eligible=mark_eligible, version=1
     )
-    return call(
-        CLUSTER_V1 + "CancelNodeDrain",
-        request,
-        v1.CancelNodeDrainResponse,
-        lambda answer: answer.result_json,
-    )
+    return call(CLUSTER_V1 + "CancelNodeDrain", request, v1.CancelNodeDrainResponse, _result)
 
 
 def set_node_maintenance(node_name: str, enabled: bool, reason: str = "") -> Call[str]:
     """Take a node out of service, or back."""
     request = v1.SetNodeMaintenanceRequest(node_name=node_name, enabled=enabled, reason=reason, version=1)
-    return call(
-        CLUSTER_V1 + "SetNodeMaintenance",
-        request,
-        v1.SetNodeMaintenanceResponse,
-        lambda answer: answer.result_json,
-    )
+    return call(CLUSTER_V1 + "SetNodeMaintenance", request, v1.SetNodeMaintenanceResponse, _result)
 
 
 def get_node_drain_status(node_name: str) -> Call[str]:
     """Where a drain stands, and the node's state."""
     request = v1.GetNodeDrainStatusRequest(node_name=node_name, version=1)
-    return call(
-        CLUSTER_V1 + "GetNodeDrainStatus",
-        request,
-        v1.GetNodeDrainStatusResponse,
-        lambda answer: answer.result_json,
-    )
+    return call(CLUSTER_V1 + "GetNodeDrainStatus", request, v1.GetNodeDrainStatusResponse, _result)
 
 
 def add_node(node_name: str, token: str = "") -> Call[str]:
@@ -154,25 +137,19 @@ def list_services(**query: Any) -> Call[str]:
     include_candidates.
     """
     request = v1.ListServicesRequest(query_json=query_text(query), version=1)
-    return call(
-        CLUSTER_V1 + "ListServices", request, v1.ListServicesResponse, lambda answer: answer.result_json
-    )
+    return call(CLUSTER_V1 + "ListServices", request, v1.ListServicesResponse, _result)
 
 
 def resolve_service(name: str, **query: Any) -> Call[str]:
     """The instances of one service, those that pass their checks unless `passing_only=False`."""
     request = v1.ResolveServiceRequest(name=name, query_json=query_text(query), version=1)
-    return call(
-        CLUSTER_V1 + "ResolveService", request, v1.ResolveServiceResponse, lambda answer: answer.result_json
-    )
+    return call(CLUSTER_V1 + "ResolveService", request, v1.ResolveServiceResponse, _result)
 
 
 def check_services(services: Any) -> Call[str]:
     """Run the checks of services once and return a report.  services: specs, or an object that holds them."""
     request = v1.CheckServicesRequest(services_json=json.dumps(services, allow_nan=False), version=1)
-    return call(
-        CLUSTER_V1 + "CheckServices", request, v1.CheckServicesResponse, lambda answer: answer.result_json
-    )
+    return call(CLUSTER_V1 + "CheckServices", request, v1.CheckServicesResponse, _result)
 
 
 def prepare_runtime_model(payload: Mapping[str, Any], *, timeout: float | None = None) -> Call[str]:
@@ -196,12 +173,7 @@ def prepare_docker_worker(payload: Mapping[str, Any]) -> Call[str]:
         node_name=str(payload.get("node_name") or ""),
         version=1,
     )
-    return call(
-        CLUSTER_V1 + "PrepareDockerWorker",
-        request,
-        v1.PrepareDockerWorkerResponse,
-        lambda answer: answer.result_json,
-    )
+    return call(CLUSTER_V1 + "PrepareDockerWorker", request, v1.PrepareDockerWorkerResponse, _result)
 
 
 def cleanup_docker_worker(payload: Mapping[str, Any]) -> Call[str]:
@@ -212,12 +184,7 @@ def cleanup_docker_worker(payload: Mapping[str, Any]) -> Call[str]:
         all_services=bool(payload.get("all_services")),
         version=1,
     )
-    return call(
-        CLUSTER_V1 + "CleanupDockerWorker",
-        request,
-        v1.CleanupDockerWorkerResponse,
-        lambda answer: answer.result_json,
-    )
+    return call(CLUSTER_V1 + "CleanupDockerWorker", request, v1.CleanupDockerWorkerResponse, _result)
 
 
 def sync_litellm_gateway(payload: Mapping[str, Any]) -> Call[str]:
@@ -228,6 +195,14 @@ def sync_litellm_gateway(payload: Mapping[str, Any]) -> Call[str]:
 def remove_litellm_gateway_route(payload: Mapping[str, Any]) -> Call[str]:
     """Remove a route of a model gateway."""
     return _writing("RemoveLiteLLMGatewayRoute", payload)
+
+
+class _WithResult(Protocol):
+    result_json: str
+
+
+def _result(answer: _WithResult) -> str:
+    return answer.result_json
 
 
 def _reading(name: str) -> Call[str]:
