@@ -154,7 +154,7 @@ class House:
             services=self.services,
             prober=self.prober,
             run_script=run_script,
-            env=env,
+            env=env or {},
         )
         self.log = ClusterLog(store, self.clock, tenant=TENANT, kept=kept)
         self.statuses = RuntimeStatuses(store, self.clock, tenant=TENANT)

@@ -111,7 +111,7 @@ class Nodes(Protocol):
 class SingleNode:
     """The cluster of one: this machine.
 
-    pools: what the executor pools are doing now.  devices: as configured; none are looked for.
+    pools: what the executor pools are doing now.  devices: given, since none are looked for.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class SingleNode:
         host: str,
         machine: Machine,
         *,
-        pools: Callable[[], Mapping[str, PoolUse]] = dict,
+        pools: Callable[[], Mapping[str, PoolUse]],
         devices: Sequence[NodeDevice] = (),
         capabilities: Sequence[str] = (),
     ) -> None:

@@ -32,7 +32,7 @@ from headway.service.cluster.placing import (
 from headway.service.cluster.preflight import examine, needs_of
 from headway.service.cluster.probes import Prober
 from headway.service.cluster.rules import broken_rules, subject_of
-from headway.service.cluster.scripts import RunScript, no_scripts
+from headway.service.cluster.scripts import RunScript
 from headway.service.cluster.services import Services
 from headway.service.cluster.states import Limits, States
 from headway.service.documents import Documents
@@ -81,14 +81,14 @@ class Placement:
         nodes: Nodes,
         states: States,
         services: Services,
-        prober: Prober | None = None,
-        run_script: RunScript = no_scripts,
-        env: Mapping[str, str] | None = None,
+        prober: Prober,
+        run_script: RunScript,
+        env: Mapping[str, str],
     ) -> None:
         self._documents = Documents(records, clock, f"/mirrorneuron/{tenant}/allocations/", PlacedJob)
         self._clock, self._nodes, self._states, self._services = clock, nodes, states, services
-        self._prober, self._run_script = prober or Prober(run_script), run_script
-        self._env = dict(env or {})
+        self._prober, self._run_script = prober, run_script
+        self._env = dict(env)
         self._placed: dict[str, tuple[Allocation, ...]] = {}
         self._placed_ms: dict[str, int] = {}
         self._in_use: dict[str, InUse] = {}
