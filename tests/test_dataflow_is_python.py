@@ -214,7 +214,7 @@ def by_dataflow(flow: Dataflow) -> tuple[Any, list[Any]]:
 
 
 @given(programs())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_compiled_program_calls_and_returns_what_python_would(body: str) -> None:
     with TemporaryDirectory() as folder:
         file = Path(folder) / "flow.py"

@@ -32,6 +32,13 @@ def test_a_folder_and_the_manifest_in_it_are_the_same_bundle(tmp_path: Path) -> 
         assert read(path).manifest == SMALL
 
 
+def test_a_file_that_is_no_manifest_is_called_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "NOTES.md").write_text("# Notes")
+
+    with pytest.raises(Invalid, match="^NOTES.md is not valid JSON: "):
+        read(tmp_path / "NOTES.md")
+
+
 def test_what_does_not_exist_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="Expected a manifest file, a bundle folder, a blueprint folder or a"):
         read(tmp_path / "lost")

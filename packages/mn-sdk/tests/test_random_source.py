@@ -102,7 +102,7 @@ def straight_line(draw: st.DrawFn) -> str:
 
 
 @given(straight_line())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_straight_line_programs_compile_to_the_same_bytes_every_time(body: str) -> None:
     text = HEAD + TAIL + body + "\n"
 
@@ -114,7 +114,7 @@ def test_straight_line_programs_compile_to_the_same_bytes_every_time(body: str) 
 
 
 @given(st.one_of(st.text(), st.binary()))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_file_at_all_is_refused_and_never_crashes(content: str | bytes) -> None:
     with pytest.raises(BundleCompileError):
         compiled(content)
@@ -122,7 +122,7 @@ def test_any_file_at_all_is_refused_and_never_crashes(content: str | bytes) -> N
 
 @given(st.randoms(use_true_random=False), st.integers(1, 12))
 @pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 def test_a_damaged_program_compiles_or_is_refused(chance: random.Random, edits: int) -> None:
     pieces = [*SAMPLE]
     for _ in range(edits):
@@ -174,7 +174,7 @@ _EXPRESSIONS = st.recursive(
     st.lists(_EXPRESSIONS, min_size=1, max_size=4),
     st.sampled_from(["value", "if", "option", "constant", "each"]),
 )
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400, suppress_health_check=[HealthCheck.too_slow])
 def test_any_expression_anywhere_compiles_or_is_refused(expressions: list[str], place: str) -> None:
     first, *rest = expressions
     body = "        x = self.agents.m0(1)\n"

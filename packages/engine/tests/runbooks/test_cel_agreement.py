@@ -54,7 +54,7 @@ def grow(inner: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     )
 
 
-@settings(max_examples=1_000, deadline=None)
+@settings(max_examples=1_000)
 @given(st.recursive(st.sampled_from(LEAVES.split()), grow, max_leaves=8))
 def test_both_agree_where_cel_has_a_value(expression: str) -> None:
     try:

@@ -243,7 +243,7 @@ PIECES = r"""
 TEXTS = st.lists(st.sampled_from([*PIECES.split(), " ", "\n", '"""']), max_size=25).map("".join)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(TEXTS)
 @example("{{ -9223372036854775808 / -1 }}")
 @example("{{ [1, 'a', null].sort() }}")
@@ -263,7 +263,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(JSON, JSON, st.sampled_from(["==", "+", "-", "*", "/", "%", "<", "in", "&&"]))
 def test_any_two_values_meet_in_any_operator(left: object, right: object, operator: str) -> None:
     try:

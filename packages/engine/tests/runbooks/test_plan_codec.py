@@ -143,7 +143,7 @@ PLANS = st.builds(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(PLANS)
 def test_any_plan_comes_back_as_it_was(plan: Plan) -> None:
     text = plan_to_json(plan)

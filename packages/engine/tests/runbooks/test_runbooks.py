@@ -394,7 +394,7 @@ steps: &b"""
 FILES = st.lists(st.sampled_from(LINES.split("\n")), max_size=14).map("\n".join)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.binary(max_size=60) | st.text(max_size=60) | FILES)
 @example(b"\xef\xbb\xbfname: w")
 @example("a: \ud800")
@@ -552,7 +552,7 @@ def test_all_wrong_inputs_are_told_at_once() -> None:
     assert caught.value.problems[0].hint == "did you mean 'count'?"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.dictionaries(
         st.sampled_from(["text", "count", "ratio", "dry", "window", "paths", "labels"]),

@@ -144,7 +144,7 @@ def test_a_clock_time_that_is_skipped_is_as_far_into_the_next_hour() -> None:
     assert found.start_ms == ms("2026-03-29T03:30")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(NOWS, ZONES, st.integers(1, 500), st.sampled_from(["minutes", "hours", "days", "weeks"]))
 def test_the_last_units_end_now_and_have_their_length(
     now_ms: int, zone: ZoneInfo, count: int, unit: str
@@ -168,7 +168,7 @@ RELATIVE = [
 RELATIVE += ["between 11pm and 1am", "on Friday", "since yesterday 2am", "from 1:30 to 2:30", "-36h"]
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(NOWS, ZONES, st.sampled_from(RELATIVE))
 def test_a_range_is_recent_not_empty_and_never_in_the_future(now_ms: int, zone: ZoneInfo, text: str) -> None:
     found = find(text, now_ms=now_ms, zone=zone)
@@ -181,7 +181,7 @@ def test_a_range_is_recent_not_empty_and_never_in_the_future(now_ms: int, zone: 
     assert now_ms - found.start_ms <= 8 * 86_400_000
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(NOWS, ZONES)
 def test_days_begin_at_local_midnight(now_ms: int, zone: ZoneInfo) -> None:
     for text in ("yesterday", "since Monday"):
@@ -191,7 +191,7 @@ def test_days_begin_at_local_midnight(now_ms: int, zone: ZoneInfo) -> None:
             assert (local.hour, local.minute, local.second) == (0, 0, 0)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.text(alphabet="0123456789-:.T Z/+apm nowlastsincebetween\u0661", max_size=40) | st.text(max_size=40)
 )

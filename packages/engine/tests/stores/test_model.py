@@ -252,7 +252,6 @@ def test_the_store_agrees_with_the_model(kind: str, request: pytest.FixtureReque
         settings=settings(
             max_examples=examples,
             stateful_step_count=15,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )

@@ -104,7 +104,7 @@ def test_pages_of_a_list_follow_each_other(shelf: Shelf) -> None:
 KEYS = some.text(alphabet=some.sampled_from("a/\U0010ffff\ud7ff\ue000ü%_B"), min_size=1, max_size=4)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(stored=some.sets(KEYS, max_size=8), prefix=KEYS | some.just(""), after=KEYS | some.just(""))
 def test_a_list_is_what_sorting_by_code_point_and_the_prefix_say(
     shelf: Shelf, stored: set[str], prefix: str, after: str

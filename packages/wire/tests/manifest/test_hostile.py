@@ -248,21 +248,21 @@ def test_a_manifest_with_something_odd_in_any_one_place_has_findings_or_none(raw
 
 
 @given(ANYTHING)
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 def test_anything_at_all_is_read_or_refused(raw: Any) -> None:
     answer(raw)
     findings(raw, authored=True, payload_names=["a"])
 
 
 @given(some.dictionaries(KEYS, ANYTHING, max_size=12))
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=200, suppress_health_check=[HealthCheck.too_slow])
 def test_any_object_with_the_right_keys_is_read_or_refused(raw: Any) -> None:
     answer({"manifest_version": "1.0", "graph_id": "g", **raw})
     findings(raw, authored=True)
 
 
 @given(some.one_of([varied(raw) for raw in (FULL, FLOW, seed_era(), wire_form())]))
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 def test_a_manifest_with_anything_in_any_place_is_read_or_refused(raw: Any) -> None:
     manifest = answer(raw)
     findings(raw, authored=True, payload_names=["a"])

@@ -10,7 +10,7 @@ import pytest
 from headway.service.definitions.preparing import Execution, copies_of, prepare
 from headway_wire.errors import Invalid
 from headway_wire.manifest import read
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 Json = Any
@@ -164,7 +164,6 @@ bundles = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(bundles, objects, objects)
 def test_a_manifest_prepared_for_one_run_and_then_for_another_is_as_prepared_for_the_other(
     manifest: dict[str, Json], configuration: dict[str, Json], inputs: dict[str, Json]

@@ -278,7 +278,7 @@ def act_of(world: World, act: str, size: int) -> None:
             world.begin()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @example(
     # Back to a version whose job was to be stopped, and was not yet.
     acts=[(act, int(n == 1)) for n, act in enumerate(["deploy"] * 4 + ["promote"] + ["deploy"] * 2)]

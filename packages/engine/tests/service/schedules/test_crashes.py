@@ -269,7 +269,7 @@ ACTS = some.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(acts=ACTS, points=some.lists(some.integers(1, 25), min_size=1, max_size=10), overlap=some.booleans())
 def test_in_any_life_every_moment_request_and_event_is_answered_once(
     acts: list[tuple[str, int]], points: list[int], overlap: bool

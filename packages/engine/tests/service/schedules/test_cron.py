@@ -243,7 +243,7 @@ def _minutes(start: datetime, end: datetime) -> Iterator[datetime]:
         start += MINUTE
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     place=some.sampled_from(ODD_HOURS),
     fields=some.tuples(
@@ -265,7 +265,7 @@ def test_around_every_change_of_the_clocks_moments_are_those_of_the_definition(
     assert found == by_definition(cron, fields, zone, start)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(fields=some.tuples(some.just("0"), some.just("0"), *(field(low, high) for low, high in FIELDS[2:])))
 def test_days_months_and_weekdays_are_those_of_the_definition(fields: tuple[str, ...]) -> None:
     cron = parse(" ".join(fields))
@@ -280,7 +280,7 @@ def test_days_months_and_weekdays_are_those_of_the_definition(fields: tuple[str,
     assert found == expected
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     place=some.sampled_from(ODD_HOURS),
     fields=some.tuples(

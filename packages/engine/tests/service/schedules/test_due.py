@@ -223,7 +223,7 @@ JUMPS = some.lists(some.integers(-2 * HOUR_MS, 6 * HOUR_MS), max_size=25)
 """How far the clock moves between two wake-ups, also backwards."""
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     cron=CRONS,
     policy=some.sampled_from(["skip", "catchup_one", "catchup_all"]),
