@@ -147,8 +147,8 @@ def deep_merge(base: Mapping[str, Json], over: Mapping[str, Json]) -> dict[str, 
 
 
 def _manifest_text(root: Path, file: Path) -> str:
-    raw = _read(root, file, MANIFEST, BUNDLE_BYTES_MAX)
-    parse_manifest(raw)
+    raw = _read(root, file, file.name, BUNDLE_BYTES_MAX)
+    _object(raw, file.name)
     return raw.decode()
 
 
