@@ -35,7 +35,7 @@ def test_a_folder_and_the_manifest_in_it_are_the_same_bundle(tmp_path: Path) -> 
 def test_a_file_that_is_no_manifest_is_called_by_its_name(tmp_path: Path) -> None:
     (tmp_path / "NOTES.md").write_text("# Notes")
 
-    with pytest.raises(Invalid, match="^NOTES.md is not valid JSON: "):
+    with pytest.raises(Invalid, match=r"^NOTES\.md is not valid JSON: "):
         read(tmp_path / "NOTES.md")
 
 
