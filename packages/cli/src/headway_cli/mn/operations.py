@@ -41,6 +41,9 @@ def summary(done: Any) -> Iterator[str]:
     told = [f"{counters[name]} {name}" for name in ("succeeded", "deferred", "failed") if counters.get(name)]
     kind = clean(str(done.get("kind", ""))).replace("_", " ")
     jobs = f"{total} job" if total == 1 else f"{total} jobs"
+    if (done.get("options") or {}).get("dry_run"):
+        yield f"{kind}: {jobs} looked at, nothing changed"
+        return
     yield f"{kind}: {paint(str(done.get('status', '')))}  " + ", ".join([jobs, *told])
 
 
