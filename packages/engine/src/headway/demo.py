@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import textwrap
 import time
 from contextlib import ExitStack
 from pathlib import Path
@@ -34,6 +35,9 @@ NEW_FILES = ("today.log", "keep.txt")
 OLDER_THAN_DAYS = 30
 KEPT = "stop-it-with"
 """The file that says how to end what KEEP=1 has left running."""
+PORTS_MAX = 6
+RULE_MAX = 88
+COLUMNS_MIN = 40
 START_S = 30.0
 POLL_S = 0.05
 
@@ -309,7 +313,9 @@ def print_report(outputs: dict[str, Any]) -> None:
     gauge("memory", report["memory_percent"])
     gauge("fullest disk", report["fullest_disk"])
     line("busiest", ", ".join(report["busiest"][:5]) or "nothing")
-    line("listening ports", ", ".join(map(str, report["open_ports"][:12])) or "none")
+    ports = report["open_ports"]
+    more = f" and {len(ports) - PORTS_MAX} more" if len(ports) > PORTS_MAX else ""
+    line("listening ports", (", ".join(map(str, ports[:PORTS_MAX])) or "none") + more)
     for finding in report["findings"]:
         line("finding", click.style(finding, fg="yellow"))
     done = f"{outputs['clean_up']}: {removed.get('deleted_count', 0)} files deleted"
@@ -343,15 +349,21 @@ def gauge(name: str, percent: float) -> None:
     click.echo(f"   {name:<16} {drawn} {percent:5.1f} %")
 
 
+def columns() -> int:
+    """The width of the terminal; without one, wide enough for every line."""
+    return max(shutil.get_terminal_size((1_000, 24)).columns, COLUMNS_MIN)
+
+
 def chapter(number: str, title: str) -> None:
     """Begin a chapter."""
     click.echo()
-    click.secho(f"── {number}. {title} ".ljust(88, "─"), bold=True)
+    click.secho(f"── {number}. {title} ".ljust(min(columns(), RULE_MAX), "─"), bold=True)
 
 
 def note(text: str) -> None:
     """Say something."""
-    click.echo(f"   {text}")
+    for part in textwrap.wrap(text, columns() - 3, break_long_words=False, break_on_hyphens=False):
+        click.echo(f"   {part}")
 
 
 def shown(command: str) -> None:
