@@ -12,7 +12,7 @@ from headway.service.cluster.drains import DrainedJob, done, next_step, outlook,
 from headway.service.cluster.states import Drain
 from headway.service.loops.drains import DrainLoop
 from headway_wire.errors import Conflict, NotFound, Unavailable
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from packages.engine.tests.service.cluster.houses import NODE, House, Workshop, bundle, house, on_each_store
@@ -108,7 +108,6 @@ job_sets = st.dictionaries(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(job_sets, st.integers(0, 600)), max_size=6), st.booleans(), st.booleans())
 def test_a_drain_knows_every_job_ends_only_when_none_is_left_and_asks_nothing_twice(
     steps: list[tuple[dict[str, tuple[str, str]], int]], ignore: bool, elsewhere: bool

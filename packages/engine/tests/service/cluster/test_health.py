@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from headway.service.cluster.health import CheckState, Status, after, service_status
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 
@@ -37,7 +37,6 @@ def test_only_so_many_failures_in_a_row_make_a_check_critical(
     assert states(results, needed).status == status
 
 
-@settings(deadline=None)
 @given(st.lists(st.booleans(), max_size=12), st.integers(1, 4))
 def test_a_check_is_critical_exactly_while_enough_failures_end_its_results(
     results: list[bool], needed: int

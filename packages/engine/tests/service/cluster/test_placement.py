@@ -276,7 +276,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(steps)
 def test_whatever_happens_active_jobs_keep_what_they_got_and_share_nothing(
     steps: list[tuple[str, int, int]],

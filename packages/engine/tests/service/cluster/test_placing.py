@@ -208,7 +208,7 @@ def jobs(draw: st.DrawFn) -> list[Demand]:
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(jobs(), st.booleans()), max_size=8), st.integers(20_000, 20_003))
 def test_whatever_comes_and_goes_no_port_and_no_device_is_given_out_twice(
     comings: list[tuple[list[Demand], bool]], first_port: int
