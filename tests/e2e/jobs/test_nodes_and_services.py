@@ -123,3 +123,28 @@ def test_an_operation_that_the_engine_did_not_finish_is_finished_by_the_next(hou
     assert set(done.values()) <= {"cancelled", "ignored"}
     assert json.loads(house.client.get_operation(started["operation_id"]))["status"] == "completed"
     assert {house.status(job_id) for job_id in ids} == {"cancelled"}
+
+
+def test_a_job_gets_the_device_that_the_operator_has_named_and_the_next_one_waits_its_turn(
+    tmp_path: Path,
+) -> None:
+    machine = {
+        "devices": [{"id": "gpu-a", "vendor": "nvidia", "memory_mb": 16_000, "index": 3}],
+        "capabilities": ["printer"],
+    }
+    asks = {
+        "resources": {"gpu": 1},
+        "constraints": [{"attribute": "node.capabilities", "operator": "contains", "value": "printer"}],
+    }
+    with jobs(tmp_path, config={"mirrorneuron": machine}) as house:
+        given = ["$MN_ALLOCATED_DEVICE_IDS", "$CUDA_VISIBLE_DEVICES"]
+        bundle = messages([house.executor("a", hold=True, complete_run=given) | asks], "")
+        job_id = house.submit(bundle)
+        house.until_held("a")
+
+        assert "1 gpu asked, 0 free" in (refusal(house, bundle).details() or "")
+
+        house.kill_engine()
+        house.go()
+        assert house.ended(job_id)["job"]["result"]["output"] == ["gpu-a", "3"]
+        assert house.ended(house.submit(bundle))["job"]["status"] == "completed"

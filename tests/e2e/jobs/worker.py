@@ -2,7 +2,7 @@
 
 hold: wait for the file `go` of the folder HOLD, after leaving a file with the agent's name there.
 fail_before: exit 1 in attempts with a smaller number.  The rest is printed as the answer; in texts, "$count"
-stands for how many turns the agent has had, "$body" for the message's body.
+stands for how many turns the agent has had, "$body" for the message's body, "$NAME" for a variable.
 """
 
 import json
@@ -19,6 +19,8 @@ def told(value: Any, body: Any, count: int) -> Any:
         return body
     if value == "$count":
         return count
+    if isinstance(value, str) and value.startswith("$"):
+        return os.environ.get(value[1:])
     if isinstance(value, dict):
         return {key: told(item, body, count) for key, item in value.items()}
     if isinstance(value, list):

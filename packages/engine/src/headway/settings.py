@@ -93,6 +93,17 @@ class Runs(msgspec.Struct, frozen=True):
 
 
 Depth = Annotated[int, msgspec.Meta(ge=1, le=10_000_000)]
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+
+
+class Device(msgspec.Struct, frozen=True):
+    """A device that jobs may be given.  index: its number among its kind, as its driver counts."""
+
+    id: Word
+    type: Word = "gpu"
+    vendor: str = ""
+    memory_mb: Annotated[int, msgspec.Meta(ge=0)] = 0
+    index: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class MirrorNeuron(msgspec.Struct, frozen=True):
@@ -115,6 +126,8 @@ class MirrorNeuron(msgspec.Struct, frozen=True):
     queue_depth: Depth = 100
     queue_high: Depth = 75
     queue_low: Depth = 25
+    devices: Annotated[tuple[Device, ...], msgspec.Meta(max_length=1_000)] = ()
+    capabilities: Annotated[tuple[Word, ...], msgspec.Meta(max_length=1_000)] = ()
 
 
 class Config(msgspec.Struct, frozen=True):
@@ -364,6 +377,9 @@ def _resolved(config: Config, base: Path, problems: list[Problem], warnings: lis
     except ValueError as error:
         problems.append(Problem(str(error), "tenants.default_slug"))
     _no_effect(config, warnings)
+    ids = [device.id for device in config.mirrorneuron.devices]
+    if twice := sorted({id for id in ids if ids.count(id) > 1}):
+        problems.append(Problem(f"two devices are called {', '.join(twice)}", "mirrorneuron.devices"))
     data_dir = base / Path(config.data_dir).expanduser()
     plugins_dir = base / Path(config.plugins.dir).expanduser()
     return msgspec.structs.replace(

@@ -251,3 +251,9 @@ def test_the_published_variables_of_the_runtime_say_how_many_messages_may_wait(t
 
     assert (found.agent_messages_max, found.job_messages_max) == (7, 70)
     assert (found.queue_depth, found.queue_high, found.queue_low) == (8, 6, 3)
+
+
+def test_two_devices_of_one_name_are_refused(tmp_path: Path) -> None:
+    text = "mirrorneuron: {devices: [{id: a}, {id: a, type: fpga}]}"
+
+    assert "two devices are called a" in refused(tmp_path, text)["mirrorneuron.devices"][0]

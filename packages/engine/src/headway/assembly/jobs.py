@@ -11,6 +11,7 @@ from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 from headway_wire.errors import Conflict, Unavailable
 from headway_wire.manifest import Backpressure, Manifest
 
@@ -23,7 +24,7 @@ from headway.service.cluster.cluster import Cluster
 from headway.service.cluster.log import JOB as CLUSTER_HISTORY
 from headway.service.cluster.log import ClusterLog
 from headway.service.cluster.machine import ThisMachine
-from headway.service.cluster.nodes import PoolUse, SingleNode
+from headway.service.cluster.nodes import NodeDevice, PoolUse, SingleNode
 from headway.service.cluster.operations import Operations
 from headway.service.cluster.placement import Placement
 from headway.service.cluster.probes import Prober
@@ -80,7 +81,13 @@ class JobSide:
         self._job_data = JobData(data_dir / "job-data", closed=data_dir)
         temp_dir = Path(config.temp_dir) if config.temp_dir else data_dir / "work"
         temp_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._nodes = SingleNode(config.node, self._machine, pools=self._pool_use)
+        self._nodes = SingleNode(
+            config.node,
+            self._machine,
+            pools=self._pool_use,
+            devices=[NodeDevice(*msgspec.structs.astuple(device)) for device in config.devices],
+            capabilities=config.capabilities,
+        )
         settings = WorkerSettings(
             temp_dir,
             max_command_length=config.command_length_max,
