@@ -23,7 +23,7 @@ from bench.sample import emit, options
 STEPS = 5
 WARM_UP_JOBS = 200
 SUBMITTERS = 16
-LOOK_S = 0.01
+LOOK_S = 0.005
 DONE_S = 110.0
 WORKER = "mn_python_workflow/mn_worker.py"
 

@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Protocol
 
 ACTIVE_JOBS = frozenset({"pending", "validated", "scheduled", "running", "paused"})
@@ -101,6 +102,7 @@ def job_id_for(graph_id: str, *, at_ms: int, why: str) -> str:
     return f"{job_stem(graph_id)}-{at_ms}-{digest_of(why)}"
 
 
+@lru_cache(maxsize=256)
 def job_stem(graph_id: str) -> str:
     """How the ids of the jobs of a graph begin.  Source: runtime API, section 1."""
     stem = re.sub(r"[^A-Za-z0-9_.-]+", "-", graph_id)[:_STEM_CHARS_MAX].strip("-.") or "job"

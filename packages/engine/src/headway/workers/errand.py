@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 
@@ -43,6 +43,7 @@ TOLD = (
 """What workers hear about their step, as headers, in the context, and in their environment."""
 
 _IN_CONTEXT = frozenset(TOLD[:7])
+_HEADER_OF = tuple((name, LEDGER_HEADERS + name) for name in TOLD)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -58,12 +59,22 @@ def _second(at_s: int) -> str:
 
 @dataclass(slots=False)
 class Errand:
-    """A delivery with the node that it is for.  now_ms: when it was taken."""
+    """A delivery with the node that it is for.  now_ms: when it was taken.
+
+    message: the message that the turn is about; for a call, one that holds its arguments.
+    told: what the ledger says about the step, by the names of `TOLD`; empty outside of ledgers.
+    """
 
     delivery: Delivery
     node: Node
     executor: Executor
     now_ms: int
+    message: Message = field(init=False)
+    told: dict[str, Json] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.message = self.delivery.message or self._call()
+        self.told = self._told()
 
     @property
     def id(self) -> str:
@@ -80,28 +91,21 @@ class Errand:
         """Whether it is a call of a dataflow, which is about no message and whose answer is its value."""
         return self.delivery.message is None
 
-    @cached_property
-    def message(self) -> Message:
-        """The message that the turn is about; for a call, one that holds its arguments."""
-        given = self.delivery.message
-        if given is not None:
-            return given
+    def _call(self) -> Message:
         params = self.delivery.call.params
         body = {"args": params.get("args", []), "kwargs": params.get("kwargs", {})}
         return Message(self.delivery.id, "call", body, meta={"class": "command"})
 
-    @cached_property
-    def told(self) -> dict[str, Json]:
-        """What the ledger says about the step, by the names of `TOLD`; empty outside of ledgers."""
+    def _told(self) -> dict[str, Json]:
         given = dict(self.delivery.ledger or {})
         for name in ("deadline", "heartbeat_deadline"):
             if at_ms := given.pop(f"{name}_ms", 0):
                 given[f"{name}_at"] = moment(at_ms)
         headers = self.message.meta.get("headers") or {}
-        for name in TOLD:
-            if name not in given and (value := headers.get(LEDGER_HEADERS + name)) is not None:
+        for name, header in _HEADER_OF:
+            if name not in given and (value := headers.get(header)) is not None:
                 given[name] = value
-        return {name: given[name] for name in TOLD if given.get(name) is not None}
+        return {name: given[name] for name in TOLD if given.get(name) is not None} if given else {}
 
     @property
     def allocation(self) -> Mapping[str, Json]:
@@ -150,7 +154,7 @@ class Errand:
             CONTEXT_FILE: _encode(self._context()),
         }
 
-    @cached_property
+    @property
     def _timestamp(self) -> str:
         return moment(self.now_ms)
 
@@ -165,17 +169,18 @@ class Errand:
             "type": message.type,
             "class": meta.get("class") or "event",
             "timestamp": self._timestamp,
-            "correlation_id": meta.get("correlation_id"),
-            "causation_id": meta.get("causation_id"),
             "attempt": self.delivery.attempt,
             "priority": 100,
             "content_type": self.content_type,
             "content_encoding": self.content_encoding,
         }
-        return {name: value for name, value in envelope.items() if value is not None}
+        for name in ("correlation_id", "causation_id"):
+            if (value := meta.get(name)) is not None:
+                envelope[name] = value
+        return envelope
 
     def _headers(self) -> dict[str, Json]:
-        headers = dict(self.message.meta.get("headers") or {})
+        headers: dict[str, Json] = self.message.meta.get("headers") or {}
         return headers | {LEDGER_HEADERS + name: value for name, value in self.told.items()}
 
     def _context(self) -> dict[str, Json]:
