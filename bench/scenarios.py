@@ -227,10 +227,12 @@ JOBS = Scenario(
         Side("Headway, 4 executors", "headway", "headway_jobs", "warm", 200),
         Side("Headway, cold", "headway", "headway_jobs", "cold", 60),
         _dbos("steps", 400),
+        _dbos("queued", 200, name="DBOS, queued"),
     ),
     (
         Goal("Headway", "steps_per_s", "Headway, cold", at_least=10),
         Goal("Headway", "steps_per_s", "DBOS", at_least=5),
+        Goal("Headway", "steps_per_s", "DBOS, queued"),
         Goal("Headway, 4 executors", "steps_per_s", "Headway, cold"),
         Goal("Headway, 4 executors", "steps_per_s", "DBOS"),
     ),
