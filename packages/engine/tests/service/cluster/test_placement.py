@@ -78,6 +78,18 @@ def test_what_a_job_had_that_ended_while_no_engine_ran_is_free() -> None:
     asyncio.run(scenario())
 
 
+def test_what_a_job_has_that_has_just_ended_can_be_had_before_it_is_taken_back() -> None:
+    async def scenario() -> None:
+        home = await house()
+        await home.place("first", nodes=[PORT])
+        home.jobs.end("first")
+
+        assert (await home.place("second", nodes=[PORT]))["n0"]["ports"][0]["port"] == 8_088
+        assert home.placement.allocations("first") == {}
+
+    asyncio.run(scenario())
+
+
 def test_placing_a_job_again_gives_what_it_has() -> None:
     async def scenario() -> None:
         home = await house()

@@ -94,9 +94,11 @@ class Placement:
         self._in_use: dict[str, InUse] = {}
         self._next_port = PORTS_DYNAMIC.start
         self._giving = asyncio.Lock()
+        self._status: Status | None = None
 
     async def load(self, status: Status) -> int:
         """Read back what was given out, without that of jobs that have ended; returns how many have some."""
+        self._status = status
         for job in await self._documents.all():
             if await status(job.job_id) in ACTIVE_JOBS:
                 allocations = tuple(allocation_from(raw) for raw in job.allocations)
@@ -136,6 +138,9 @@ class Placement:
             refusals += await self._preflight(job_id, manifest, config)
         async with self._giving:
             allocations, problems = await self._plan(demands, nodes, manifest)
+            # A job is over before what it had is taken back: whoever saw it end may have that at once.
+            if problems and self._status is not None and await self.tidy(self._status):
+                allocations, problems = await self._plan(demands, nodes, manifest)
             refuse([*refusals, Refusal("requirements_not_met", tuple(problems))])
             if allocations:
                 await self._give(job_id, tuple(allocations))
