@@ -365,7 +365,7 @@ def _hook(type_: type, value: Any) -> Any:
         if not colon or not port.isascii() or not port.isdigit() or int(port) > 65_535 or " " in host:
             raise ValueError(f"expected host:port, as 0.0.0.0:8080 or :8080, found {value!r}")
         return Address(value)
-    raise NotImplementedError(type_)
+    raise TypeError(f"a configuration key cannot be a {type_.__name__}")
 
 
 # Meaning ------------------------------------------------------------------------------------------
