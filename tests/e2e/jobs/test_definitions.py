@@ -139,7 +139,7 @@ def test_a_job_whose_id_looks_like_an_execution_is_listed_and_found(room: Jobs) 
 def test_a_run_that_was_accepted_runs_once_though_the_engine_dies_before_its_first_step(room: Jobs) -> None:
     holder = room.submit(messages([room.executor("holder", hold=True, complete_run=1)]))
     room.until_held("holder")  # It has the only slot of the only pool.
-    create(room, "once", messages([room.executor("a", complete_run="done")]))
+    create(room, "once", messages([room.executor("a", hold=True, complete_run="done")]))
     run_id = asked(room.client.start_run("once", run_id="once-1"))["run_id"]
     assert room.turns("a", "once") == 0
 

@@ -235,3 +235,32 @@ def test_an_engine_that_begins_waits_for_no_copies_but_who_asks_for_their_defini
     world.do(asyncio.wait_for(scenario(), 20))
     assert world.runs() == {"r1": "completed", "r2": "running"}
     assert len(world.data.copies) == 1
+
+
+def test_of_two_starts_under_one_id_the_one_that_looked_before_the_other_began_is_refused(
+    world: World,
+) -> None:
+    taken, begun = world.jobs.taken, asyncio.Event()
+    late: list[bool] = []
+
+    async def looking(job_id: str) -> bool:
+        found = await taken(job_id)
+        if late:
+            late.pop()
+            await begun.wait()
+        return found
+
+    async def scenario() -> None:
+        world.jobs.taken = looking  # type: ignore[method-assign]
+        late.append(True)
+        second = asyncio.ensure_future(start(world, "r1"))
+        while late:
+            await asyncio.sleep(0)
+        await start(world, "r1")
+        begun.set()
+        with pytest.raises(HeadwayError) as refused:
+            await second
+        assert refused.value.code == "run_already_exists"
+
+    world.do(asyncio.wait_for(scenario(), 20))
+    assert world.runs() == {"r1": "running"}

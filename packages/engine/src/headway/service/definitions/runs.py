@@ -71,7 +71,7 @@ class Runs:
         check_id("run_id", run_id)
         if await self._jobs.taken(run_id):
             raise steps.run_exists(run_id)
-        await self.launch(job_id, run_id, inputs)
+        await self.launch(job_id, run_id, inputs, again=False)
         return {"job_id": job_id, "run_id": run_id, "status": PENDING}
 
     async def launch(
@@ -81,8 +81,12 @@ class Runs:
         inputs: Mapping[str, Any],
         *,
         metadata: Mapping[str, Any] | None = None,
+        again: bool = True,
     ) -> None:
-        """Begin a run, durably.  One that the definition has begun already under this id is left as it is."""
+        """Begin a run, durably.
+
+        again: one that the definition has begun already under this id is left as it is, else refused.
+        """
         check_object("inputs", inputs)
         await self._shelf.get(job_id)  # What a crash kept from beginning is dropped.
         if run_id in self._shelf.starting:
@@ -90,6 +94,8 @@ class Runs:
         self._shelf.starting.add(run_id)
         try:
             if await self._is_run_of(job_id, run_id):
+                if not again:
+                    raise steps.run_exists(run_id)
                 return
             run = await self._written(job_id, run_id)
             try:
